@@ -1,0 +1,25 @@
+// Package apply keeps live devices as the files say: file event, Parse, Promote, Observe, Diff, Apply, for ever.
+//
+// It refuses to run anything that a file says, to take a link down while its file is there, and to believe
+// a proposal: what one may say and what is held back is in promote.go.
+package apply
+
+import (
+	"context"
+
+	"wg-kube/apply/plan"
+	"wg-kube/templates/wgquick"
+)
+
+// System is the kernel, as far as an interface needs it. apply/kernel is the real one.
+type System interface {
+	// Underlay observes what the meaning of c depends on beside c. It resolves no name: resolved is passed through.
+	Underlay(ctx context.Context, iface string, c *wgquick.Config) (plan.Underlay, error)
+	// Observe reads the interface. An interface that does not exist is no error.
+	Observe(ctx context.Context, iface string) (plan.Live, error)
+	// Apply carries the plan out, in its order, and stops at the first step that fails;
+	// a new interface that could not be completed is deleted again, as wg-quick does.
+	Apply(ctx context.Context, p plan.Plan) error
+	// Delete takes the interface down with all that is ours.
+	Delete(ctx context.Context, iface string) error
+}

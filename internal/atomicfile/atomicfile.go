@@ -1,0 +1,80 @@
+// Package atomicfile replaces files so that nobody ever sees half of one, and a crash leaves the old one or the
+// new one. It never widens permissions after the fact and never follows a link that stands where the file should.
+package atomicfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+)
+
+// Write makes b the content of path, durably: temporary file in the same folder, fsync, rename, fsync of the folder.
+// The file is created with exactly mode. It belongs to the folder's group where the process may say so, so that
+// whom root lets into the folder can read what mode lets the group read.
+func Write(path string, b []byte, mode fs.FileMode) error {
+	dir := filepath.Dir(path)
+	folder, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	defer func() { _ = f.Cleanup() }() // after the rename there is nothing to clean up
+	if gid := int(folder.Sys().(*syscall.Stat_t).Gid); mode&0o070 != 0 && gid != os.Getegid() {
+		if err := f.Chown(-1, gid); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%s: group: %w", path, err)
+		}
+	}
+	if _, err := f.Write(b); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := f.Chmod(mode); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return syncDir(dir)
+}
+
+// WriteIfChanged is Write unless path already is a regular file with that content and mode.
+func WriteIfChanged(path string, b []byte, mode fs.FileMode) (changed bool, err error) {
+	fi, err := os.Lstat(path)
+	if err == nil && fi.Mode() == mode && fi.Size() == int64(len(b)) {
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, b) {
+			return false, nil
+		}
+	}
+	return true, Write(path, b, mode)
+}
+
+// Remove deletes path, durably. A file that is not there is no error.
+func Remove(path string) error {
+	if err := os.Remove(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("%s: fsync: %w", dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+// Package watch tells that what a path leads to may have changed: a file written or renamed into place, a folder
+// swapped by its symbolic link (git), by a link inside it (a mounted ConfigMap), removed, made again or mounted
+// over. It never says what has changed: whoever is told looks again, so a lost or doubled event costs nothing.
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// Rescan is how often the watched folders are compared with those that the paths lead through now. It finds what
+// inotify(7) cannot tell: a mount over a folder, a move of one of its ancestors.
+const Rescan = 30 * time.Second
+
+// Watcher watches paths. None of them need exist.
+type Watcher struct {
+	C     <-chan struct{} // something may have changed; at most one signal waits
+	c     chan struct{}
+	log   *slog.Logger
+	paths []string
+	fs    *fsnotify.Watcher
+	have  map[string]inode // watched folders, as they were when they were added
+}
+
+type inode struct{ dev, ino uint64 }
+
+// New starts to watch: what changes after it returns is seen. Run must be called to be told of it.
+func New(log *slog.Logger, paths ...string) (*Watcher, error) {
+	fs, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("inotify: %w", err)
+	}
+	w := &Watcher{c: make(chan struct{}, 1), log: log, fs: fs, have: map[string]inode{}}
+	w.C = w.c
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return nil, errors.Join(err, fs.Close())
+		}
+		w.paths = append(w.paths, abs)
+	}
+	w.arm()
+	return w, nil
+}
+
+// Run signals on C until ctx is done.
+func (w *Watcher) Run(ctx context.Context) {
+	defer w.fs.Close()
+	rescan := time.NewTicker(Rescan)
+	defer rescan.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-w.fs.Events:
+			if !ok {
+				return
+			}
+			if e.Has(fsnotify.Chmod) && e.Op == fsnotify.Chmod && !w.concerns(e.Name) {
+				continue // a touch of something beside it
+			}
+			w.arm()
+			w.signal()
+		case err, ok := <-w.fs.Errors:
+			if !ok {
+				return
+			}
+			if !errors.Is(err, fsnotify.ErrEventOverflow) {
+				w.log.Warn("watching files", "err", err)
+			}
+			w.arm()
+			w.signal()
+		case <-rescan.C:
+			if w.arm() {
+				w.signal()
+			}
+		}
+	}
+}
+
+func (w *Watcher) signal() {
+	select {
+	case w.c <- struct{}{}:
+	default:
+	}
+}
+
+// concerns reports whether name is one of the paths or lies below one.
+func (w *Watcher) concerns(name string) bool {
+	for dir := range w.have {
+		if filepath.Dir(name) == dir {
+			return true
+		}
+	}
+	return false
+}
+
+// arm watches the folders that the paths lead through now, and reports whether these are others than before.
+func (w *Watcher) arm() (changed bool) {
+	want := map[string]bool{}
+	for _, p := range w.paths {
+		folders(p, 0, want)
+		entries, err := os.ReadDir(p)
+		if err != nil {
+			continue // a file, or not there
+		}
+		for _, e := range entries { // files that are links to somewhere else
+			if e.Type()&os.ModeSymlink != 0 {
+				folders(filepath.Join(p, e.Name()), 0, want)
+			}
+		}
+	}
+	for dir, was := range w.have {
+		if now, ok := inodeOf(dir); !want[dir] || !ok || now != was {
+			_ = w.fs.Remove(dir) // gone already, where the folder is
+			delete(w.have, dir)
+			changed = true
+		}
+	}
+	for dir := range want {
+		if _, ok := w.have[dir]; ok {
+			continue
+		}
+		now, ok := inodeOf(dir)
+		if !ok {
+			continue
+		}
+		if err := w.fs.Add(dir); err != nil {
+			w.log.Warn("watching a folder", "path", dir, "err", err)
+			continue
+		}
+		w.have[dir] = now
+		changed = true
+	}
+	return changed
+}
+
+// maxLinks is the kernel's limit on links in one path (path_resolution(7)).
+const maxLinks = 40
+
+// folders adds the folders in which a change can change what path leads to: the one that holds its last existing
+// component, those that hold the links on the way, and path itself if it is a folder.
+func folders(path string, links int, out map[string]bool) {
+	at := "/"
+	parts := strings.Split(strings.Trim(filepath.Clean(path), "/"), "/")
+	for i, part := range parts {
+		next := filepath.Join(at, part)
+		fi, err := os.Lstat(next)
+		if err != nil {
+			out[at] = true
+			return
+		}
+		if fi.Mode()&os.ModeSymlink != 0 {
+			out[at] = true
+			target, err := os.Readlink(next)
+			if err != nil || links >= maxLinks {
+				return
+			}
+			if !filepath.IsAbs(target) {
+				target = filepath.Join(at, target)
+			}
+			folders(filepath.Join(append([]string{target}, parts[i+1:]...)...), links+1, out)
+			return
+		}
+		if i == len(parts)-1 {
+			out[at] = true // its being replaced
+		}
+		at = next
+	}
+	if fi, err := os.Stat(at); err == nil && fi.IsDir() {
+		out[at] = true
+	}
+}
+
+func inodeOf(path string) (inode, bool) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return inode{}, false
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	return inode{uint64(st.Dev), st.Ino}, true
+}

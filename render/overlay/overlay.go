@@ -1,0 +1,84 @@
+// Package overlay decides who peers with whom: Nodes and static fragments go in, a wg-quick file comes out.
+//
+// It is where a claim is judged. What a Node says of itself is a request; what the local flags and the
+// fragments say is the owner's word. One bad peer never costs another peer anything.
+//
+// The package is pure. It talks to no API server, reads no file and no clock, logs nothing: what it has to say
+// about bad input it returns.
+package overlay
+
+import (
+	"net/netip"
+	"time"
+
+	"wg-kube/templates/wgquick"
+)
+
+// Role says whom this node peers with.
+type Role string
+
+// The roles that --role takes.
+const (
+	Hub   Role = "hub"   // peers with every Node that carries the peer label
+	Spoke Role = "spoke" // peers with the hubs, and directly with the Nodes of its own site
+)
+
+// Self is this node as its owner configured it. None of it is judged.
+type Self struct {
+	Node          string // the name of its own Node
+	Role          Role
+	Interface     string
+	Address       []netip.Prefix
+	ListenPort    uint16
+	MTU           int               // bytes; zero: wg-quick's rule
+	AllowedIPs    []netip.Prefix    // what this node advertises; empty: Address
+	HubAllowedIPs []netip.Prefix    // what a spoke sends to the hub; empty: what the hub advertises
+	Endpoint      netip.AddrPort    // where others reach this node; zero: a hub's ExternalIP at ListenPort, a spoke has none
+	Site          string            // empty: the site label of its own Node
+	VPCIP         netip.Addr        // where the nodes of its site reach it; zero: nowhere
+	Keepalive     uint16            // seconds, towards a peer with an endpoint; zero: off
+	PublicKey     wgquick.PublicKey // zero: not known yet
+}
+
+// Policy is what holds for everyone.
+type Policy struct {
+	Prefix    string         // put in front of every label and annotation as it is
+	APIServer []netip.Addr   // no claim of a spoke may cover these
+	PeerCIDRs []netip.Prefix // a claim must lie inside one of these; empty: anywhere
+	From      string         // where the Nodes come from, for the head of the file; the same from run to run
+}
+
+// Snapshot is everything the sources know at one moment. The order of its slices means nothing.
+type Snapshot struct {
+	Nodes     []Node
+	Fragments []Fragment
+}
+
+// Node is what the overlay needs of a Kubernetes Node. Labels and annotations are as the API has them: unjudged.
+type Node struct {
+	Name        string
+	UID         string
+	Created     time.Time
+	Labels      map[string]string
+	Annotations map[string]string
+	InternalIPs []netip.Addr
+	ExternalIPs []netip.Addr
+	PodCIDRs    []netip.Prefix
+	Ready       bool
+}
+
+// Fragment is one file of static peers.
+type Fragment struct {
+	Name  string         // the file's base name
+	Peers []wgquick.Peer // Origin is filled in by Build
+	Err   error          // the file cannot be read as it is now: its former peers stay
+}
+
+// Rejection is one claim that was not granted, or that is still waited for.
+type Rejection struct {
+	Origin  wgquick.Origin
+	Field   string // the annotation without the prefix, or the key of a fragment
+	Value   string // what was claimed, as it came; never a secret
+	Reason  string
+	Waiting bool // nothing is wrong, something is not there yet
+}

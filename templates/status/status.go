@@ -1,0 +1,61 @@
+// Package status is the file /run/wg-kube/IFACE.json, through which wg-apply tells the rest of the machine how
+// an interface stands: its public key, which file is in force, what was refused or is held and why.
+//
+// It holds nothing secret and nothing that changes by itself: counters and handshakes are read live by
+// "wg-apply status". Same state, same bytes. The package is pure.
+package status
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"wg-kube/templates/wgquick"
+)
+
+// Status is one interface.
+type Status struct {
+	Interface string            `json:"interface"`
+	PublicKey wgquick.PublicKey `json:"publicKey,omitzero"` // the current one; zero: there is no key yet
+	Proposed  string            `json:"proposed,omitempty"` // "sha256:..." of the proposal last read
+	InForce   string            `json:"inForce,omitempty"`  // "sha256:..." of the file in force last read
+	Applied   string            `json:"applied,omitempty"`  // "sha256:..." of the file that the device was last made to match
+	Errors    []string          `json:"errors,omitempty"`   // why the device is not as the file in force says
+	Refused   []string          `json:"refused,omitempty"`  // faults of the proposal or the file, as "file:line: ..."
+	Held      []Held            `json:"held,omitempty"`     // removals that wait for "wg-apply accept"
+	Warnings  []string          `json:"warnings,omitempty"`
+	Peers     []Peer            `json:"peers,omitempty"` // by public key
+}
+
+// Held is one peer, or one prefix of a peer, that the proposal no longer has and that is kept.
+type Held struct {
+	PublicKey wgquick.PublicKey `json:"publicKey"`
+	Peer      string            `json:"peer,omitempty"`     // its origin
+	Since     time.Time         `json:"since"`              // UTC, whole seconds
+	Prefixes  []string          `json:"prefixes,omitempty"` // empty: the whole peer
+}
+
+// Peer is what is remembered of a peer's endpoint over a restart of wg-apply.
+type Peer struct {
+	PublicKey wgquick.PublicKey `json:"publicKey"`
+	Asked     string            `json:"asked,omitempty"`  // the endpoint that the file last asked for, as it is written there
+	Roamed    string            `json:"roamed,omitempty"` // the endpoint last seen in use, where that differs
+}
+
+// Marshal writes the file.
+func (s Status) Marshal() ([]byte, error) {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("status of %s: %w", s.Interface, err)
+	}
+	return append(b, '\n'), nil
+}
+
+// Parse reads the file. Fields that it does not know are ignored: the two daemons are not upgraded at one moment.
+func Parse(name string, b []byte) (Status, error) {
+	var s Status
+	if err := json.Unmarshal(b, &s); err != nil {
+		return Status{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
