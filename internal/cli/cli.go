@@ -44,39 +44,36 @@ func (e Exit) Unwrap() error { return e.Err }
 func Usagef(format string, a ...any) error { return Exit{Usage, fmt.Errorf(format, a...)} }
 
 // Run executes root with args until it is done or SIGINT or SIGTERM comes, prints its error as one line a fault,
-// and returns the exit code.
+// and returns the exit code. Only root may have a PersistentPreRunE.
 func Run(root *cobra.Command, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	began := false // what cobra complains of before a command begins is the command line
+	pre := root.PersistentPreRunE
+	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
+		began = true
+		if pre == nil {
+			return nil
+		}
+		return pre(cmd, args)
+	}
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetArgs(args)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Exit{Usage, err} })
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return OK
 	}
-	exit := Exit{Code: Failed}
-	switch {
-	case errors.As(err, &exit):
-		if exit.Err == nil {
-			return exit.Code
-		}
-	case !began(root, args):
-		exit.Code = Usage // cobra's own words: an unknown command, too many arguments
+	exit := Exit{Code: Failed, Err: err}
+	if !began {
+		exit.Code = Usage
 	}
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(root.ErrOrStderr(), "%s: %s\n", root.Name(), strings.TrimSuffix(line, "\n"))
+	_ = errors.As(err, &exit)
+	if exit.Err != nil {
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(root.ErrOrStderr(), "%s: %s\n", root.Name(), strings.TrimSuffix(line, "\n"))
+		}
 	}
 	return exit.Code
-}
-
-// began reports whether cobra got as far as running a command.
-func began(root *cobra.Command, args []string) bool {
-	cmd, rest, err := root.Find(args)
-	if err != nil || !cmd.Runnable() {
-		return false
-	}
-	return cmd.Flags().Parsed() && cmd.ValidateArgs(cmd.Flags().Args()) == nil && (cmd != root || len(rest) == 0)
 }
 
 // EnvName is the environment variable of a flag: what names says, else WG_ and the flag's name in capitals.

@@ -61,12 +61,9 @@ func (w *Watcher) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case e, ok := <-w.fs.Events:
+		case _, ok := <-w.fs.Events:
 			if !ok {
 				return
-			}
-			if e.Has(fsnotify.Chmod) && e.Op == fsnotify.Chmod && !w.concerns(e.Name) {
-				continue // a touch of something beside it
 			}
 			w.arm()
 			w.signal()
@@ -92,16 +89,6 @@ func (w *Watcher) signal() {
 	case w.c <- struct{}{}:
 	default:
 	}
-}
-
-// concerns reports whether name is one of the paths or lies below one.
-func (w *Watcher) concerns(name string) bool {
-	for dir := range w.have {
-		if filepath.Dir(name) == dir {
-			return true
-		}
-	}
-	return false
 }
 
 // arm watches the folders that the paths lead through now, and reports whether these are others than before.

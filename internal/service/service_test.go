@@ -1,0 +1,79 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func TestNotifyReachesTheServiceManager(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	Ready()
+	Status("wg0: 3 peers")
+	Stopping()
+	for _, want := range []string{"READY=1", "STATUS=wg0: 3 peers", "STOPPING=1"} {
+		b := make([]byte, 100)
+		if err := l.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := l.Read(b)
+		if err != nil || string(b[:n]) != want {
+			t.Errorf("got %q, %v; wanted %q", b[:n], err, want)
+		}
+	}
+}
+
+func TestServe(t *testing.T) {
+	r := prometheus.NewRegistry()
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "wgkube_test_total", Help: "For the test."})
+	r.MustRegister(c)
+	c.Inc()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free now
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	sick := errors.New("wg0: refused")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, addr, r, func() error { return sick }) }()
+	get := func(path string) (int, string) {
+		for range 1000 {
+			resp, err := http.Get("http://" + addr + path)
+			if err != nil {
+				time.Sleep(10 * time.Millisecond)
+				continue
+			}
+			b, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			return resp.StatusCode, string(b)
+		}
+		t.Fatal("the server does not answer")
+		return 0, ""
+	}
+	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, "wgkube_test_total 1") {
+		t.Errorf("/metrics: %d\n%s", code, body)
+	}
+	if code, body := get("/healthz"); code != 503 || body != "wg0: refused\n" {
+		t.Errorf("/healthz: %d %q", code, body)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("after the end: %v", err)
+	}
+}

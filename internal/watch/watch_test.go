@@ -1,0 +1,217 @@
+package watch
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// hang bounds a wait for something that takes milliseconds.
+const hang = 10 * time.Second
+
+func TestEveryWayAFolderChangesIsSeen(t *testing.T) {
+	write := func(t *testing.T, path, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(t *testing.T, target, path string) {
+		t.Helper()
+		if err := os.Symlink(target, path+".new"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename := func(t *testing.T, from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		watch  string // below the test's folder
+		before func(t *testing.T, dir string)
+		change []func(t *testing.T, dir string) // each must be seen
+	}{
+		{
+			"a file is written, renamed over, removed", "d",
+			func(t *testing.T, dir string) { write(t, dir+"/d/a", "1") },
+			[]func(*testing.T, string){
+				func(t *testing.T, dir string) { write(t, dir+"/d/a", "2") },
+				func(t *testing.T, dir string) { write(t, dir+"/d/.b", "3"); rename(t, dir+"/d/.b", dir+"/d/a") },
+				func(t *testing.T, dir string) { os.Remove(dir + "/d/a") },
+			},
+		},
+		{
+			"a single file is watched", "d/a",
+			func(t *testing.T, dir string) { write(t, dir+"/d/a", "1") },
+			[]func(*testing.T, string){
+				func(t *testing.T, dir string) { write(t, dir+"/d/.b", "3"); rename(t, dir+"/d/.b", dir+"/d/a") },
+				func(t *testing.T, dir string) { write(t, dir+"/d/a", "4") },
+			},
+		},
+		{
+			"nothing is there yet, not even the parents", "x/y/z",
+			func(*testing.T, string) {},
+			[]func(*testing.T, string){
+				func(t *testing.T, dir string) { write(t, dir+"/x/y/z/a", "1") },
+				func(t *testing.T, dir string) { write(t, dir+"/x/y/z/a", "2") },
+			},
+		},
+		{
+			"the folder is a link that is swapped", "d",
+			func(t *testing.T, dir string) {
+				write(t, dir+"/v1/a", "1")
+				write(t, dir+"/v2/a", "2")
+				link(t, "v1", dir+"/d")
+			},
+			[]func(*testing.T, string){
+				func(t *testing.T, dir string) { link(t, "v2", dir+"/d") },
+				func(t *testing.T, dir string) { write(t, dir+"/v2/a", "3") },
+			},
+		},
+		{
+			"a parent is a link that is swapped", "cur/peers",
+			func(t *testing.T, dir string) {
+				write(t, dir+"/v1/peers/a", "1")
+				write(t, dir+"/v2/peers/a", "2")
+				link(t, "v1", dir+"/cur")
+			},
+			[]func(*testing.T, string){
+				func(t *testing.T, dir string) { link(t, "v2", dir+"/cur") },
+				func(t *testing.T, dir string) { write(t, dir+"/v2/peers/b", "3") },
+			},
+		},
+		{
+			"a mounted ConfigMap is updated", "d",
+			func(t *testing.T, dir string) {
+				write(t, dir+"/d/..v1/a.conf", "1")
+				link(t, "..v1", dir+"/d/..data")
+				link(t, "..data/a.conf", dir+"/d/a.conf")
+			},
+			[]func(*testing.T, string){
+				func(t *testing.T, dir string) { write(t, dir+"/d/..v2/a.conf", "2"); link(t, "..v2", dir+"/d/..data") },
+				func(t *testing.T, dir string) { write(t, dir+"/d/..v3/a.conf", "3"); link(t, "..v3", dir+"/d/..data") },
+			},
+		},
+		{
+			"files are links into a checkout elsewhere", "d",
+			func(t *testing.T, dir string) {
+				write(t, dir+"/git/a.conf", "1")
+				write(t, dir+"/d/.keep", "")
+				link(t, "../git/a.conf", dir+"/d/a.conf")
+			},
+			[]func(*testing.T, string){
+				func(t *testing.T, dir string) { write(t, dir+"/git/a.conf", "2") },
+			},
+		},
+		{
+			"the folder is removed and made again", "d",
+			func(t *testing.T, dir string) { write(t, dir+"/d/a", "1") },
+			[]func(*testing.T, string){
+				func(t *testing.T, dir string) { os.RemoveAll(dir + "/d") },
+				func(t *testing.T, dir string) { write(t, dir+"/d/a", "2") },
+				func(t *testing.T, dir string) { write(t, dir+"/d/a", "3") },
+			},
+		},
+		{
+			"the folder is renamed away and another takes its place", "d",
+			func(t *testing.T, dir string) { write(t, dir+"/d/a", "1"); write(t, dir+"/e/a", "2") },
+			[]func(*testing.T, string){
+				func(t *testing.T, dir string) { rename(t, dir+"/d", dir+"/old"); rename(t, dir+"/e", dir+"/d") },
+				func(t *testing.T, dir string) { write(t, dir+"/d/a", "3") },
+			},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			tc.before(t, dir)
+			w, err := New(slog.New(slog.NewTextHandler(io.Discard, nil)), filepath.Join(dir, tc.watch))
+			if err != nil {
+				t.Fatal(err)
+			}
+			go w.Run(t.Context())
+			for i, change := range tc.change {
+				quiet(w)
+				change(t, dir)
+				select {
+				case <-w.C:
+				case <-time.After(hang):
+					t.Fatalf("change %d was not seen", i+1)
+				}
+			}
+		})
+	}
+}
+
+// quiet waits until the last change has been told of in full.
+func quiet(w *Watcher) {
+	for {
+		select {
+		case <-w.C:
+		case <-time.After(50 * time.Millisecond):
+			return
+		}
+	}
+}
+
+func TestLinkLoopEnds(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink("b", dir+"/a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("a", dir+"/b"); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]bool{}
+	folders(dir+"/a/c", 0, out)
+	if !out[dir] {
+		t.Errorf("folders %v, wanted %s among them", out, dir)
+	}
+}
+
+func TestSettler(t *testing.T) {
+	const quiet = time.Second
+	path := filepath.Join(t.TempDir(), "f")
+	stat := func() os.FileInfo {
+		fi, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fi
+	}
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("1")
+	now := time.Now()
+	s := &Settler{Quiet: quiet}
+	if d := s.Wait(path, stat(), now); d <= 0 || d > quiet {
+		t.Errorf("a file just written: wait %v, wanted about %v", d, quiet)
+	}
+	if d := s.Wait(path, stat(), now.Add(quiet)); d != 0 {
+		t.Errorf("left alone for as long as that: wait %v, wanted none", d)
+	}
+	write("22")
+	if d := s.Wait(path, stat(), now.Add(quiet)); d != quiet {
+		t.Errorf("changed after it was seen: wait %v, wanted %v", d, quiet)
+	}
+	if d := (&Settler{Quiet: quiet}).Wait(path, stat(), now.Add(time.Hour)); d != 0 {
+		t.Errorf("an old file at the first look: wait %v, wanted none", d)
+	}
+	if d := (&Settler{Quiet: quiet}).Wait(path, stat(), now.Add(-time.Hour)); d != quiet {
+		t.Errorf("a file from the future: wait %v, wanted %v", d, quiet)
+	}
+}
