@@ -13,7 +13,8 @@ import (
 
 // System is the kernel, as far as an interface needs it. apply/kernel is the real one.
 type System interface {
-	// Underlay observes what the meaning of c depends on beside c. It resolves no name: resolved is passed through.
+	// Underlay observes what the meaning of c depends on beside c. It resolves no name: an endpoint that is one counts
+	// for nothing.
 	Underlay(ctx context.Context, iface string, c *wgquick.Config) (plan.Underlay, error)
 	// Observe reads the interface. An interface that does not exist is no error.
 	Observe(ctx context.Context, iface string) (plan.Live, error)

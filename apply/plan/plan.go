@@ -2,14 +2,35 @@
 //
 // Want gives a file its meaning, which is wg-quick's. Diff compares that with what is live and returns the
 // steps between them. The package is pure: time, resolved names, path MTUs and the endpoints last asked for
-// are inputs.
+// are inputs. It refuses to take a link down, to replace a peer or its prefixes as a whole, and to touch
+// what is not ours.
 //
-// What is ours: on our device, every route with our protocol number or "boot" (which is what wg-quick leaves
-// behind); every rule with our protocol number or the device's fwmark. Nothing else is ever touched.
+// What is ours, on our device: the peers; the addresses, but the link-local one that a userspace device gets
+// from the kernel; every route with our protocol number, or with "boot", which is what wg-quick leaves behind
+// (with Table=off a person has left it: it stays). And of the rules, in the same way, "not fwmark T lookup T"
+// where T is the device's mark or the table of a default route of ours, with the "lookup main
+// suppress_prefixlength 0" directly before it.
+//
+// The order of a plan: link, firewall, addresses, device, peers gained, prefixes moved, MTU and up, routes
+// gained, mark, rules gained; then rules, routes, prefixes, peers, addresses, firewall removed. So nothing that
+// is wanted before and after is ever missing in between, and a plan that stops half way leaves a difference
+// that the next one sees. The exceptions, each with its reason:
+//
+//   - Taking a prefix off a peer that stays needs a throw-away peer (DropPrefixes): the kernel's own way
+//     replaces all the prefixes of the peer, one by one, and drops packets meanwhile.
+//   - The first IPv4 address of a subnet takes the others with it when it goes. While it is exchanged, host
+//     addresses and a route for the subnet hold their place. They are gone at the end.
+//   - With the last IPv4 address the kernel removes every IPv4 route of the device: they are added once more.
+//   - An IPv6 address is there once, whatever its prefix length: with a new length it is removed and added.
+//   - A mark that changes does so between the routes and the rules gained, one that goes after the rules
+//     removed: the rules send whatever lacks the mark into the tunnel, the tunnel's own packets included.
+//
+// The order of the addresses of a live device is not repaired: it would cost packets.
 package plan
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"wg-kube/templates/wgquick"
@@ -18,6 +39,17 @@ import (
 // Protocol is the number (rtm_protocol, fra_protocol) on the routes and rules that wg-apply adds.
 const Protocol = 151
 
+// What the kernel and ip(8) call things.
+const (
+	protocolKernel = 2 // the connected route of an address
+	protocolBoot   = 3 // whatever ip(8) adds, and so wg-quick
+
+	tableMain  = 254
+	tableLocal = 255
+
+	metricV6 = 1024 // of an IPv6 route that is added with none
+)
+
 // Underlay is what the meaning of a file depends on beside the file.
 type Underlay struct {
 	Resolved map[string]netip.AddrPort // an endpoint's String, as written in the file, to its address; missing: not resolved yet
@@ -25,6 +57,7 @@ type Underlay struct {
 	MTU      int                       // of the default route's device; zero: there is no default route
 	Tables   map[string]uint32         // the names of rt_tables(5)
 	Used     map[uint32]bool           // routing tables that hold a route of somebody else
+	FwMark   uint32                    // of our own live device; zero: none. Without FwMark in the file it is kept
 	Routes   []Route                   // the main table without our device, for conflicts
 }
 
@@ -39,8 +72,9 @@ type Desired struct {
 	Peers        []Peer            // by public key; each prefix belongs to one peer only
 	Routes       []Route
 	Rules        []Rule
-	Firewall     bool // the nftables table that goes with a default route
-	SrcValidMark bool // net.ipv4.conf.all.src_valid_mark=1
+	Table        string // as in the file, "auto" where it is silent: tells what wg-quick left behind from what a person did
+	Firewall     bool   // the nftables tables wg-quick-IFACE that go with a default route, one for each family
+	SrcValidMark bool   // net.ipv4.conf.all.src_valid_mark=1
 }
 
 // Peer is a peer as the kernel has it, or should.
@@ -57,6 +91,7 @@ type Peer struct {
 	LastHandshake time.Time
 	RxBytes       int64
 	TxBytes       int64
+	Unanswered    bool // we sent, and nothing came back, for long enough to matter; whoever keeps the counters says so
 }
 
 // Route is a route through our device with scope link (v4), as wg-quick adds it.
@@ -64,6 +99,7 @@ type Route struct {
 	Table    uint32
 	Dst      netip.Prefix
 	Protocol int    // live only
+	Metric   int    // live and Underlay.Routes only; what we add has none, which IPv6 calls 1024
 	Device   string // Underlay.Routes only
 }
 
@@ -78,46 +114,21 @@ type Rule struct {
 	Protocol int // live only
 }
 
-// Live is what was observed of one interface. The zero value is an interface that does not exist.
-type Live struct {
-	Exists       bool
-	Userspace    bool // a wg-device serves it
-	Ours         bool // its alias says that wg-apply made it
-	Up           bool
-	MTU          int
-	Addresses    []netip.Prefix
-	PrivateKey   wgquick.SecretKey
-	ListenPort   uint16
-	FwMark       uint32
-	Peers        []Peer
-	Routes       []Route // what is ours, and of everyone else's on our device what covers one of ours
-	Rules        []Rule
-	Firewall     bool
-	SrcValidMark bool
-	Now          time.Time
-}
-
-// Want gives a file its meaning. The error names file line and peer: what wg-quick would fail on, and a route
-// that would swallow a peer's own endpoint.
-func Want(c *wgquick.Config, iface string, u Underlay) (Desired, error) { panic("not written yet") }
-
 // Plan is an ordered list of steps. The zero value does nothing.
 type Plan struct {
 	Interface string
 	Steps     []Step
 }
 
-// Diff returns the steps that lead from live to want.
-func Diff(want Desired, live Live) Plan { panic("not written yet") }
-
 // Empty reports whether there is nothing to do.
 func (p Plan) Empty() bool { return len(p.Steps) == 0 }
 
 // String is the plan as the ip(8) and wg(8) commands that a person would type, a line each. It shows no secret.
-func (p Plan) String() string { panic("not written yet") }
-
-// After simulates the plan on what is ours.
-func (l Live) After(p Plan) Live { panic("not written yet") }
-
-// Step is one change.
-type Step interface{ String() string }
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, s := range p.Steps {
+		b.WriteString(s.String())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

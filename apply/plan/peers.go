@@ -1,0 +1,139 @@
+package plan
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// sessionAge is how long a session is good for after its handshake (REJECT_AFTER_TIME).
+// A peer whose handshake is younger is where its endpoint says.
+const sessionAge = 180 * time.Second
+
+type peerSteps struct{ gain, move, lose []Step }
+
+// peers merges the two lists, which are in the order of the public keys.
+func (d differ) peers() (s peerSteps) {
+	want, live := inOrder(d.want.Peers, comparePeers), inOrder(d.live.Peers, comparePeers)
+	var drop, remove []Step
+	for len(want) > 0 || len(live) > 0 {
+		switch {
+		case len(live) == 0 || len(want) > 0 && comparePeers(want[0], live[0]) < 0:
+			s.gain = append(s.gain, d.addPeer(want[0]))
+			want = want[1:]
+		case len(want) == 0 || comparePeers(want[0], live[0]) > 0:
+			remove = append(remove, RemovePeer{d.iface, live[0].Name, live[0].PublicKey})
+			live = live[1:]
+		default:
+			w, l := &want[0], &live[0]
+			want, live = want[1:], live[1:]
+			if set, ok := d.setPeer(w, l); ok {
+				s.gain = append(s.gain, set)
+			}
+			gained, lost := diffPrefixes(w.AllowedIPs, l.AllowedIPs)
+			if len(gained) > 0 {
+				s.move = append(s.move, AddPrefixes{d.iface, w.Name, w.PublicKey, gained})
+			}
+			if len(lost) > 0 {
+				drop = append(drop, DropPrefixes{d.iface, w.Name, w.PublicKey, lost})
+			}
+		}
+	}
+	s.lose = append(d.nobodys(drop), remove...)
+	return s
+}
+
+// nobodys takes out of the drops what another peer has got by then: it is gone from the first one already.
+func (d differ) nobodys(drop []Step) (left []Step) {
+	if len(drop) == 0 {
+		return nil
+	}
+	wanted := make(map[netip.Prefix]bool)
+	for _, p := range d.want.Peers {
+		for _, a := range p.AllowedIPs {
+			wanted[a] = true
+		}
+	}
+	for _, s := range drop {
+		s := s.(DropPrefixes)
+		s.Prefixes = slices.DeleteFunc(s.Prefixes, func(p netip.Prefix) bool { return wanted[p] })
+		if len(s.Prefixes) > 0 {
+			left = append(left, s)
+		}
+	}
+	return left
+}
+
+func (d differ) addPeer(w Peer) AddPeer {
+	return AddPeer{
+		Iface:        d.iface,
+		Name:         w.Name,
+		PublicKey:    w.PublicKey,
+		PresharedKey: w.PresharedKey,
+		Endpoint:     w.Endpoint,
+		Keepalive:    w.Keepalive,
+		AllowedIPs:   w.AllowedIPs,
+	}
+}
+
+func (d differ) setPeer(w, l *Peer) (set SetPeer, changed bool) {
+	set = SetPeer{Iface: d.iface, Name: w.Name, PublicKey: w.PublicKey}
+	unchanged := set
+	if w.PresharedKey != l.PresharedKey {
+		set.PresharedKey = new(w.PresharedKey)
+	}
+	if movesEndpoint(w, l, d.live.Now) {
+		set.Endpoint = new(w.Endpoint)
+	}
+	if w.Keepalive != l.Keepalive {
+		set.Keepalive = new(w.Keepalive)
+	}
+	return set, set != unchanged
+}
+
+// movesEndpoint decides whether the file's endpoint replaces the live one, which may have roamed:
+//
+//	the file says                             the live endpoint
+//	nothing, or a name not resolved yet       stays
+//	something else than when last applied     is replaced
+//	the same as when last applied             stays, unless it is stale
+//	something, and nobody remembers           stays, if the last handshake is young
+//
+// Stale means: the last handshake is old, and there should have been one, because the peer has a keepalive or
+// because we sent and nothing came back. An idle tunnel is not stale.
+func movesEndpoint(w, l *Peer, now time.Time) bool {
+	young := !l.LastHandshake.IsZero() && now.Sub(l.LastHandshake) <= sessionAge
+	switch {
+	case !w.Endpoint.IsValid() || w.Endpoint == l.Endpoint:
+		return false
+	case !l.Endpoint.IsValid():
+		return true
+	case l.Asked.IsZero():
+		return !young
+	case l.Asked != w.Asked:
+		return true
+	default:
+		return !young && (w.Keepalive > 0 || l.Unanswered)
+	}
+}
+
+// diffPrefixes compares two lists in the order of netip.Prefix.Compare.
+func diffPrefixes(want, live []netip.Prefix) (gained, lost []netip.Prefix) {
+	want, live = inOrder(want, netip.Prefix.Compare), inOrder(live, netip.Prefix.Compare)
+	for len(want) > 0 || len(live) > 0 {
+		switch {
+		case len(live) == 0 || len(want) > 0 && want[0].Compare(live[0]) < 0:
+			gained = append(gained, want[0])
+			want = want[1:]
+		case len(want) == 0 || want[0].Compare(live[0]) > 0:
+			lost = append(lost, live[0])
+			live = live[1:]
+		default:
+			want, live = want[1:], live[1:]
+		}
+	}
+	return gained, lost
+}
+
+func comparePeers(a, b Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) }
