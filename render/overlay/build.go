@@ -1,20 +1,295 @@
 package overlay
 
-import "wg-kube/templates/wgquick"
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"wg-kube/templates/wgquick"
+)
+
+// HeadLine is the first line of every proposal.
+const HeadLine = "Proposed by wg-render."
+
+// Kinds of origin.
+const (
+	kindNode     = "Node"
+	kindFragment = "fragment"
+)
 
 // Build renders the file that self should have.
 //
 // prev is the last proposal, nil if there is none: incumbents and last good claims are read from it.
 // Build(s, Build(s, prev)) equals Build(s, prev), and the order of s does not matter.
 func Build(self Self, s Snapshot, prev *wgquick.Config, p Policy) (*wgquick.Config, []Rejection) {
-	panic("not written yet")
+	var last []wgquick.Peer
+	if prev != nil {
+		last = prev.Peers
+	}
+	static, rejections := staticPeers(self, s.Fragments, last)
+	for {
+		peers, rejected, settled := round(self, s.Nodes, static, last, p)
+		last = peers
+		if !settled {
+			continue
+		}
+		c := Alone(self, p)
+		c.Peers = append(slices.Clone(static), peers...)
+		slices.SortFunc(c.Peers, byOrigin)
+		rejections = sorted(append(rejections, rejected...))
+		c.Refused = refusedLines(rejections)
+		return c, rejections
+	}
 }
 
 // Alone is the file of a node that knows nobody yet: the interface, from the flags.
-func Alone(self Self, p Policy) *wgquick.Config { panic("not written yet") }
+func Alone(self Self, p Policy) *wgquick.Config {
+	return &wgquick.Config{
+		Head: head(self, p),
+		Interface: wgquick.Interface{
+			Address:    slices.Clone(self.Address),
+			ListenPort: self.ListenPort,
+			MTU:        self.MTU,
+		},
+		End: true,
+	}
+}
 
-// Publish returns the labels and annotations, with their prefix, that self should carry on its own Node.
-// It never returns a key that is not its own to set. An annotation that is unknown as yet is left out.
-func Publish(self Self, own Node, p Policy) (labels, annotations map[string]string) {
-	panic("not written yet")
+// head tells a person what wrote the file and what to edit instead. Nothing in it varies from run to run.
+func head(self Self, p Policy) []string {
+	fragments := "a static fragment"
+	if p.PeersDir != "" {
+		fragments = "a file in " + oneLine(p.PeersDir, maxReason)
+	}
+	of := fmt.Sprintf("For the %s %s", self.Role, oneLine(self.Node, maxReason))
+	if p.From != "" {
+		of += ", from " + oneLine(p.From, maxReason)
+	}
+	return []string{
+		HeadLine,
+		of + ".",
+		fmt.Sprintf("It is written anew at every change. Edit the %s* annotations of a Node, or %s, instead.",
+			oneLine(p.Prefix, maxReason), fragments),
+		"wg-apply checks it before any of it is in force.",
+	}
+}
+
+// round judges all Nodes once. It is not settled if an incumbent dropped out, whose place others were refused, or if
+// somebody was refused a key that its holder has changed since; then the next round starts from the peers of this one.
+// Of those nobody drops out any more, and a key is changed once: there is an end.
+func round(self Self, nodes []Node, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
+	j := &judge{self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string)}}
+	candidates := j.candidates(nodes, last)
+	j.writeOwners(ownNode(self, nodes), static)
+	slices.SortFunc(candidates, byPrecedence)
+	for _, c := range candidates {
+		j.seat(c)
+	}
+	for _, c := range candidates {
+		c.admitted = j.admit(c)
+		j.lost = j.lost || c.last != nil && !c.admitted
+	}
+	settled = !j.lost
+	var hubs []*candidate
+	for _, c := range candidates {
+		if c.keyHeld && j.ledger.keys[c.wantKey] == "" {
+			settled = false
+		}
+		j.explain(c)
+		switch {
+		case !c.admitted:
+		case c.relation == asHub:
+			hubs = append(hubs, c)
+		default:
+			peers = append(peers, c.peer(self))
+		}
+	}
+	j.shareOut(hubs, static)
+	for _, h := range hubs {
+		peers = append(peers, h.peer(self))
+	}
+	return peers, j.rejections, settled
+}
+
+// candidates are the Nodes that can become peers, by themselves.
+func (j *judge) candidates(nodes []Node, last []wgquick.Peer) []*candidate {
+	lasts := make(map[wgquick.Origin]*wgquick.Peer, len(last))
+	for i := range last {
+		if lasts[last[i].Origin] == nil {
+			lasts[last[i].Origin] = &last[i]
+		}
+	}
+	t := newTopology(j.self, ownNode(j.self, nodes), j.policy.Prefix)
+	var cs []*candidate
+	for _, n := range nodes {
+		r := t.relation(n)
+		if r == stranger {
+			if t.hub(n) && n.Name != j.self.Node {
+				j.writeHub(n)
+			}
+			continue
+		}
+		o := wgquick.Origin{Kind: kindNode, Name: n.Name, UID: n.UID}
+		c := &candidate{node: n, origin: o, who: o.String(), relation: r, last: lasts[o]}
+		if r == asHub {
+			j.writeHub(n)
+		}
+		cs = append(cs, c)
+	}
+	slices.SortFunc(cs, byIdentity)
+	j.ranges = make(map[netip.Prefix]bool)
+	for _, c := range cs {
+		if c.relation == asHub && c.last != nil {
+			for _, q := range c.last.AllowedIPs {
+				j.ranges[q] = true
+			}
+		}
+	}
+	var taken string
+	return slices.DeleteFunc(cs, func(c *candidate) bool {
+		switch {
+		case !plain(c.node.Name) || c.node.UID != "" && !plain(c.node.UID):
+			j.reject(c, "", "", "its name or uid has characters that no Node's has")
+			return true
+		case c.node.Name == taken:
+			j.reject(c, "", "", "there is another Node of this name")
+			return true
+		}
+		taken = c.node.Name
+		heard := j.hear(c)
+		j.lost = j.lost || c.last != nil && !heard
+		return !heard
+	})
+}
+
+// byIdentity orders Nodes by name; of one name, which a set of manifests can hold, the one that stays comes first.
+func byIdentity(a, b *candidate) int {
+	if n := cmp.Compare(a.node.Name, b.node.Name); n != 0 {
+		return n
+	}
+	return cmp.Or(byPrecedence(a, b), compareNodes(a.node, b.node))
+}
+
+func compareNodes(a, b Node) int {
+	if n := cmp.Or(cmp.Compare(a.Name, b.Name), a.Created.Compare(b.Created), cmp.Compare(a.UID, b.UID)); n != 0 {
+		return n
+	}
+	return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) // maps are printed in order
+}
+
+// ownNode is our Node, nil if there is none yet.
+func ownNode(self Self, nodes []Node) *Node {
+	var own *Node
+	for i := range nodes {
+		if nodes[i].Name == self.Node && (own == nil || compareNodes(nodes[i], *own) < 0) {
+			own = &nodes[i]
+		}
+	}
+	return own
+}
+
+// writeOwners writes the owner's word into the ledger: the fragments, and what this node is and holds itself.
+// A default route is left out: it is there to be overruled by everything that is narrower.
+func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
+	const us = "this node"
+	l, self := &j.ledger, j.self
+	for _, peer := range static {
+		l.keys[peer.PublicKey] = peer.Origin.String()
+		for _, p := range peer.AllowedIPs {
+			if p.Bits() > 0 {
+				put(&l.alone, p, peer.Origin.String())
+			}
+		}
+		if e, ok := peer.Endpoint.AddrPort(); ok {
+			put(&l.endpoints, host(e.Addr()), peer.Origin.String())
+		}
+	}
+
+	addrs := []netip.Addr{self.Endpoint.Addr(), self.VPCIP}
+	if own != nil {
+		addrs = slices.Concat(addrs, own.InternalIPs, own.ExternalIPs)
+	}
+	for _, a := range addrs {
+		if a.IsValid() {
+			l.ours = append(l.ours, a.Unmap())
+		}
+	}
+	for _, p := range self.Address {
+		put(&l.alone, host(p.Addr()), us)
+		l.connected = append(l.connected, p.Masked())
+	}
+	if self.Role == Hub {
+		return // what a hub advertises is what its spokes claim
+	}
+	for _, p := range self.AllowedIPs {
+		if p.Bits() > 0 {
+			put(&l.alone, p.Masked(), us)
+		}
+	}
+	for _, p := range self.HubAllowedIPs {
+		if p.Bits() > 0 {
+			put(&l.shared, p.Masked(), "the hub by our own flag")
+		}
+	}
+}
+
+// writeHub notes where a hub's machine is.
+func (j *judge) writeHub(n Node) {
+	for _, a := range n.InternalIPs {
+		if a.IsValid() {
+			put(&j.ledger.hubs, host(a.Unmap()), wgquick.Origin{Kind: kindNode, Name: n.Name}.String())
+		}
+	}
+}
+
+// shareOut gives each range to one of the hubs that were granted it. What our own flags send to the hub goes to the
+// first whole. A hub that is left with nothing stays a peer: it keeps its session and is ready to take over.
+func (j *judge) shareOut(hubs []*candidate, static []wgquick.Peer) {
+	byFailover(hubs)
+	given := make(map[netip.Prefix]bool)
+	for _, h := range hubs {
+		h.prefixes = slices.DeleteFunc(h.prefixes, func(p netip.Prefix) bool { return given[p] })
+		for _, p := range h.prefixes {
+			given[p] = true
+		}
+	}
+	if len(hubs) == 0 || len(j.self.HubAllowedIPs) == 0 {
+		return
+	}
+	fixed := make(map[netip.Prefix]string)
+	for _, peer := range static {
+		for _, p := range peer.AllowedIPs {
+			fixed[p] = peer.Origin.String()
+		}
+	}
+	for _, p := range j.self.HubAllowedIPs {
+		p = p.Masked()
+		if by := fixed[p]; by != "" {
+			j.reject(hubs[0], "hub-allowed-ips", p.String(), "held by "+by)
+		} else if !slices.Contains(hubs[0].prefixes, p) {
+			hubs[0].prefixes = append(hubs[0].prefixes, p)
+		}
+	}
+}
+
+// peer is what c was granted.
+func (c *candidate) peer(self Self) wgquick.Peer {
+	p := wgquick.Peer{Origin: c.origin, PublicKey: c.key}
+	if len(c.prefixes) > 0 {
+		p.AllowedIPs = slices.SortedFunc(slices.Values(c.prefixes), netip.Prefix.Compare)
+	}
+	if c.endpoint.IsValid() {
+		p.Endpoint = wgquick.EndpointOf(c.endpoint)
+		p.PersistentKeepalive = self.Keepalive
+	}
+	return p
+}
+
+func byOrigin(a, b wgquick.Peer) int {
+	return cmp.Or(
+		cmp.Compare(a.Origin.Name, b.Origin.Name),
+		cmp.Compare(a.Origin.Kind, b.Origin.Kind),
+		bytes.Compare(a.PublicKey[:], b.PublicKey[:]))
 }

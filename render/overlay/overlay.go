@@ -44,8 +44,9 @@ type Self struct {
 type Policy struct {
 	Prefix    string         // put in front of every label and annotation as it is
 	APIServer []netip.Addr   // no claim of a spoke may cover these
-	PeerCIDRs []netip.Prefix // a claim must lie inside one of these; empty: anywhere
+	PeerCIDRs []netip.Prefix // a spoke's claim must lie inside one of these; empty: anywhere
 	From      string         // where the Nodes come from, for the head of the file; the same from run to run
+	PeersDir  string         // where the fragments come from, for the head of the file; empty: not named
 }
 
 // Snapshot is everything the sources know at one moment. The order of its slices means nothing.
@@ -72,13 +73,4 @@ type Fragment struct {
 	Name  string         // the file's base name
 	Peers []wgquick.Peer // Origin is filled in by Build
 	Err   error          // the file cannot be read as it is now: its former peers stay
-}
-
-// Rejection is one claim that was not granted, or that is still waited for.
-type Rejection struct {
-	Origin  wgquick.Origin
-	Field   string // the annotation without the prefix, or the key of a fragment
-	Value   string // what was claimed, as it came; never a secret
-	Reason  string
-	Waiting bool // nothing is wrong, something is not there yet
 }

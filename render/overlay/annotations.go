@@ -1,0 +1,115 @@
+package overlay
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+
+	"wg-kube/templates/wgquick"
+)
+
+// The vocabulary, without the prefix that Policy puts in front. Labels are compared, annotations are parsed:
+// each annotation has its row in read.
+const (
+	LabelHub  = "hub"  // "true": a hub
+	LabelPeer = "peer" // "true": a spoke that takes part
+	LabelSite = "site" // spokes that share it peer directly
+
+	AnnotationPublicKey  = "public-key"  // base64
+	AnnotationEndpoint   = "endpoint"    // IP:port
+	AnnotationAllowedIPs = "allowed-ips" // CIDRs, comma-separated
+	AnnotationVPCIP      = "vpc-ip"      // IP, within the site
+)
+
+// defaultPort is where a Node of the same site listens when its endpoint does not say.
+const defaultPort = 51820
+
+// said is what a Node says of itself, in types.
+type said struct {
+	publicKey  reading[wgquick.PublicKey]
+	endpoint   reading[netip.AddrPort]
+	vpcIP      reading[netip.Addr]
+	allowedIPs []reading[netip.Prefix] // one an element; empty: not said
+}
+
+// reading is one value as it came and as it was understood.
+type reading[T any] struct {
+	raw   string // without the white space around it; "": not said
+	value T
+	err   error // raw is malformed
+}
+
+func read(n Node, prefix string) said {
+	return said{
+		publicKey:  readOne(n.Annotations[prefix+AnnotationPublicKey], parsePublicKey),
+		endpoint:   readOne(n.Annotations[prefix+AnnotationEndpoint], parseEndpoint),
+		vpcIP:      readOne(n.Annotations[prefix+AnnotationVPCIP], parseAddr),
+		allowedIPs: readList(n.Annotations[prefix+AnnotationAllowedIPs], parsePrefix),
+	}
+}
+
+func readOne[T any](raw string, parse func(string) (T, error)) (r reading[T]) {
+	r.raw = strings.TrimSpace(raw)
+	if r.raw != "" {
+		r.value, r.err = parse(r.raw)
+	}
+	return r
+}
+
+func readList[T any](raw string, parse func(string) (T, error)) (list []reading[T]) {
+	if strings.TrimSpace(raw) == "" {
+		return nil
+	}
+	for element := range strings.SplitSeq(raw, ",") {
+		r := readOne(element, parse)
+		if r.raw == "" {
+			r.err = errors.New("an empty element between commas")
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// zeroKey parses, and is refused where keys are judged: it is well-formed.
+var zeroKey = strings.Repeat("A", 43) + "="
+
+func parsePublicKey(s string) (wgquick.PublicKey, error) {
+	if s == zeroKey {
+		return wgquick.PublicKey{}, nil
+	}
+	return wgquick.ParsePublicKey(s)
+}
+
+func parseEndpoint(s string) (netip.AddrPort, error) {
+	e, err := netip.ParseAddrPort(s)
+	if err != nil || e.Port() == 0 || e.Addr().Zone() != "" {
+		return netip.AddrPort{}, errors.New("not IP:port, with a port from 1 to 65535")
+	}
+	return netip.AddrPortFrom(e.Addr().Unmap(), e.Port()), nil
+}
+
+func parseAddr(s string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return netip.Addr{}, errors.New("not an IP address")
+	}
+	return a.Unmap(), nil
+}
+
+// parsePrefix masks host bits, as the kernel does. A bare address is a host prefix, as for wg(8).
+func parsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return host(a), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, errors.New("not a CIDR")
+	}
+	return p.Masked(), nil
+}
+
+// host is the prefix of one address.
+func host(a netip.Addr) netip.Prefix {
+	a = a.WithZone("")
+	return netip.PrefixFrom(a, a.BitLen())
+}

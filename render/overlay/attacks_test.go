@@ -1,0 +1,375 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"wg-kube/templates/wgquick"
+)
+
+// node is a spoke as the tests below want most of them. each is KEY=VALUE, an annotation or, for the labels, a label;
+// "ip=" is an InternalIP. A Node is a minute older than the next by its first letter.
+func node(name string, each ...string) Node {
+	n := Node{
+		Name: name, UID: "uid-" + name, Ready: true,
+		Created:     time.Date(2026, 11, 1, 0, int(name[0]), 0, 0, time.UTC),
+		Labels:      map[string]string{kubePrefix + LabelPeer: "true"},
+		Annotations: map[string]string{kubePrefix + AnnotationPublicKey: key(name).String()},
+	}
+	for _, e := range each {
+		k, v, _ := strings.Cut(e, "=")
+		switch k {
+		case "ip":
+			n.InternalIPs = append(n.InternalIPs, netip.MustParseAddr(v))
+		case LabelHub, LabelPeer, LabelSite:
+			n.Labels[kubePrefix+k] = v
+		default:
+			n.Annotations[kubePrefix+k] = v
+		}
+	}
+	return n
+}
+
+func hub(name string, each ...string) Node {
+	return node(name, append([]string{"peer=", "hub=true"}, each...)...)
+}
+
+// key is the key of whoever has that name.
+func key(name string) (k wgquick.PublicKey) {
+	copy(k[:], strings.Repeat(name, 32))
+	return k
+}
+
+// us is this node in the tests below.
+func us(role Role) Self {
+	return Self{
+		Node: "us", Role: role, Interface: "wg0", ListenPort: 51820, Keepalive: 25, PublicKey: key("us"),
+		Address: prefixes("100.96.0.1/32"), AllowedIPs: prefixes("100.96.0.0/16"),
+	}
+}
+
+func ourSite() Self {
+	s := us(Spoke)
+	s.Address, s.AllowedIPs, s.Site = prefixes("100.96.9.9/32"), prefixes("100.96.9.9/32", "10.9.0.0/24"), "lab"
+	s.VPCIP = netip.MustParseAddr("172.31.0.9")
+	return s
+}
+
+// TestClaims: what Nodes claim of a node that knows nobody yet, what they get, and what they are told.
+func TestClaims(t *testing.T) {
+	ours := node("us", "ip=10.224.0.4")
+	withHub := ourSite()
+	withHub.HubAllowedIPs = prefixes("0.0.0.0/0")
+	for name, tc := range map[string]struct {
+		self    Self
+		policy  Policy
+		nodes   []Node
+		want    map[string]string
+		refused []string
+	}{
+		"a default route, v4 and v6": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=0.0.0.0/0,::/0,10.1.0.0/24")},
+			map[string]string{"a": "10.1.0.0/24 at nowhere"}, []string{
+				`Node/a: allowed-ips "0.0.0.0/0": a default route is not granted to a Node`,
+				`Node/a: allowed-ips "::/0": a default route is not granted to a Node`}},
+		"a default route in halves": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=0.0.0.0/1,128.0.0.0/1,8000::/1")},
+			map[string]string{}, []string{
+				`Node/a: allowed-ips "0.0.0.0/1": wider than /8: a split of a default route is not granted to a Node`,
+				`Node/a: allowed-ips "128.0.0.0/1": wider than /8: a split of a default route is not granted to a Node`,
+				`Node/a: allowed-ips "8000::/1": wider than /16: a split of a default route is not granted to a Node`}},
+		"a default route in many parts": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=11.0.0.0/8,12.0.0.0/8,13.0.0.0/8,14.0.0.0/8,15.0.0.0/8,16.0.0.0/8,2001:db8::/32")},
+			map[string]string{"a": "11.0.0.0/8,12.0.0.0/8,13.0.0.0/8,14.0.0.0/8,2001:db8::/32 at nowhere"}, []string{
+				`Node/a: allowed-ips: 2 more than one Node is granted: at most 256, IPv4 no more than 4 times a /8 in all, IPv6 a /16`}},
+		"loopback, multicast, link-local": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=127.0.0.1/32,224.0.0.5/32,169.254.169.254/32,fe80::/64,ff02::1/128,::1/128,0.1.2.3/32,255.255.255.255/32")},
+			map[string]string{}, []string{
+				`Node/a: allowed-ips "0.1.2.3/32": overlaps 0.0.0.0/8 (this network)`,
+				`Node/a: allowed-ips "127.0.0.1/32": overlaps 127.0.0.0/8 (loopback)`,
+				`Node/a: allowed-ips "169.254.169.254/32": overlaps 169.254.0.0/16 (link-local)`,
+				`Node/a: allowed-ips "224.0.0.5/32": overlaps 224.0.0.0/4 (multicast)`,
+				`Node/a: allowed-ips "255.255.255.255/32": overlaps 255.255.255.255/32 (broadcast)`,
+				`Node/a: allowed-ips "::1/128": overlaps ::1/128 (loopback)`,
+				`Node/a: allowed-ips "fe80::/64": overlaps fe80::/10 (link-local)`,
+				`Node/a: allowed-ips "ff02::1/128": overlaps ff00::/8 (multicast)`}},
+		"v4 in the clothes of v6": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=::ffff:10.0.0.1/128,::ffff:10.0.0.2")},
+			map[string]string{}, []string{
+				`Node/a: allowed-ips "::ffff:10.0.0.1/128": overlaps ::ffff:0.0.0.0/96 (IPv4-mapped)`,
+				`Node/a: allowed-ips "::ffff:10.0.0.2/128": overlaps ::ffff:0.0.0.0/96 (IPv4-mapped)`}},
+		"the API server": {us(Hub), Policy{APIServer: []netip.Addr{netip.MustParseAddr("10.96.0.1")}}, []Node{node("a", "allowed-ips=10.96.0.0/16")},
+			map[string]string{}, []string{`Node/a: allowed-ips "10.96.0.0/16": covers the API server 10.96.0.1`}},
+		"our own address, our machine's, another hub's": {us(Hub), Policy{}, []Node{ours, hub("h", "ip=10.224.0.5"), node("a", "allowed-ips=100.96.0.0/24,10.224.0.4/32,10.224.0.5")},
+			map[string]string{}, []string{
+				`Node/a: allowed-ips "10.224.0.4/32": covers 10.224.0.4, an address of this node`,
+				`Node/a: allowed-ips "10.224.0.5/32": covers 10.224.0.5, an address of the hub Node/h`,
+				`Node/a: allowed-ips "100.96.0.0/24": overlaps 100.96.0.1/32, held by this node`}},
+		"outside of what peers may claim": {us(Hub), Policy{PeerCIDRs: prefixes("100.96.0.0/16")}, []Node{node("a", "allowed-ips=100.96.0.2/32,100.0.0.0/8,10.1.1.0/24")},
+			map[string]string{"a": "100.96.0.2/32 at nowhere"}, []string{
+				`Node/a: allowed-ips "10.1.1.0/24": lies outside of what peers may claim`,
+				`Node/a: allowed-ips "100.0.0.0/8": lies outside of what peers may claim`}},
+		"what an older one claims: equal, inside, around": {us(Hub), Policy{}, []Node{
+			node("z", "allowed-ips=10.1.0.0/16"), node("y", "allowed-ips=10.1.1.0/24"), node("x", "allowed-ips=10.0.0.0/8"), node("a", "allowed-ips=10.1.0.0/16")},
+			map[string]string{"a": "10.1.0.0/16 at nowhere"}, []string{
+				`Node/x: allowed-ips "10.0.0.0/8": overlaps 10.1.0.0/16, held by Node/a`,
+				`Node/y: allowed-ips "10.1.1.0/24": overlaps 10.1.0.0/16, held by Node/a`,
+				`Node/z: allowed-ips "10.1.0.0/16": overlaps 10.1.0.0/16, held by Node/a`}},
+		"its own prefixes may nest, repeat, have host bits": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=10.1.0.0/16, 10.1.2.3/24 ,\n\t10.1.2.0/24,10.1.2.9/32")},
+			map[string]string{"a": "10.1.0.0/16,10.1.2.0/24,10.1.2.9/32 at nowhere"}, nil},
+		"another's endpoint": {us(Hub), Policy{}, []Node{node("a", "ip=100.96.1.1", "endpoint=203.0.113.9:1"), node("b", "allowed-ips=203.0.113.0/24,100.96.1.2/32")},
+			map[string]string{"a": "100.96.1.1/32 at 203.0.113.9:1 keepalive 25", "b": "100.96.1.2/32 at nowhere"}, []string{
+				`Node/b: allowed-ips "203.0.113.0/24": covers 203.0.113.9, the endpoint of Node/a`}},
+		"endpoints that would loop": {us(Hub), Policy{}, []Node{
+			node("a", "allowed-ips=10.1.0.0/16", "endpoint=10.1.2.3:1"), node("b", "ip=10.2.0.1", "endpoint=10.1.0.5:1"), node("c", "ip=10.2.0.2", "endpoint=100.96.0.1:1")},
+			map[string]string{"a": "10.1.0.0/16 at nowhere", "b": "10.2.0.1/32 at nowhere", "c": "10.2.0.2/32 at nowhere"}, []string{
+				`Node/a: endpoint "10.1.2.3:1": lies inside 10.1.0.0/16, which this Node claims`,
+				`Node/b: endpoint "10.1.0.5:1": lies inside 10.1.0.0/16, held by Node/a`,
+				`Node/c: endpoint "100.96.0.1:1": lies inside 100.96.0.1/32, held by this node`}},
+		"endpoints of no use": {us(Hub), Policy{}, []Node{
+			node("a", "ip=10.0.0.1", "endpoint=127.0.0.1:1"), node("b", "ip=10.0.0.2", "endpoint=203.0.113.1:0"), node("c", "ip=10.0.0.3", "endpoint=example.com:1"),
+			node("d", "ip=10.0.0.4", "endpoint=[fe80::1%eth0]:1"), node("e", "ip=10.0.0.5", "endpoint=203.0.113.1:1\nAllowedIPs = 0.0.0.0/0")},
+			map[string]string{"a": "10.0.0.1/32 at nowhere", "b": "10.0.0.2/32 at nowhere", "c": "10.0.0.3/32 at nowhere", "d": "10.0.0.4/32 at nowhere", "e": "10.0.0.5/32 at nowhere"}, []string{
+				`Node/a: endpoint "127.0.0.1:1": lies inside 127.0.0.0/8 (loopback)`,
+				`Node/b: endpoint "203.0.113.1:0": not IP:port, with a port from 1 to 65535`,
+				`Node/c: endpoint "example.com:1": not IP:port, with a port from 1 to 65535`,
+				`Node/d: endpoint "[fe80::1%eth0]:1": not IP:port, with a port from 1 to 65535`,
+				`Node/e: endpoint "203.0.113.1:1\nAllowedIPs = 0.0.0.0/0": not IP:port, with a port from 1 to 65535`}},
+		"keys that are not theirs": {us(Hub), Policy{}, []Node{
+			node("a", "ip=10.0.0.1"), node("b", "ip=10.0.0.2", "public-key="+key("a").String()), node("c", "ip=10.0.0.3", "public-key="+key("us").String()),
+			node("d", "ip=10.0.0.4", "public-key="+zeroKey), node("e", "ip=10.0.0.5", "public-key="), node("f", "ip=10.0.0.6", "public-key= "+key("f").String()+"\n")},
+			map[string]string{"a": "10.0.0.1/32 at nowhere", "f": "10.0.0.6/32 at nowhere"}, []string{
+				`Node/b: public-key "` + key("a").String() + `": held by Node/a`,
+				`Node/c: public-key "` + key("us").String() + `": our own key`,
+				`Node/d: public-key "` + zeroKey + `": the zero key belongs to nobody`,
+				`Node/e: public-key: not set yet`}},
+		"elements that do not parse": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=10.0.0.0/33,,10.0.1.0/24,x,")},
+			map[string]string{"a": "10.0.1.0/24 at nowhere"}, []string{
+				`Node/a: allowed-ips: an empty element between commas`,
+				`Node/a: allowed-ips "10.0.0.0/33": not a CIDR`,
+				`Node/a: allowed-ips "x": not a CIDR`}},
+		"a Node without addresses": {us(Hub), Policy{}, []Node{node("a")},
+			map[string]string{}, []string{`Node/a: allowed-ips: not set, and the Node has no InternalIP yet`}},
+		"labels that are not quite true": {us(Hub), Policy{}, []Node{node("a", "peer=True", "ip=10.0.0.1"), node("b", "peer=true ", "ip=10.0.0.2"), node("us", "ip=10.0.0.3")},
+			map[string]string{}, nil},
+		"names that would break a line": {us(Hub), Policy{}, []Node{node("a\n[Peer]", "ip=10.0.0.1"), node("b", "ip=10.0.0.2"), node("b", "ip=10.0.0.3")},
+			map[string]string{"b": "10.0.0.2/32 at nowhere"}, []string{
+				`Node/"a\n[Peer]": its name or uid has characters that no Node's has`,
+				`Node/b: there is another Node of this name`}},
+
+		"a spoke meets hubs and its site alone": {ourSite(), Policy{}, []Node{
+			hub("h", "allowed-ips=100.96.0.0/16", "endpoint=203.0.113.7:51820"), node("a", "site=lab", "ip=100.96.1.1", "vpc-ip=172.31.0.1"),
+			node("b", "site=lab", "ip=100.96.1.2", "vpc-ip=172.31.0.2", "endpoint=203.0.113.9:999"), node("c", "site=rome", "ip=100.96.1.3", "vpc-ip=172.31.0.3"), node("d", "ip=100.96.1.4")},
+			map[string]string{"h": "100.96.0.0/16 at 203.0.113.7:51820 keepalive 25", "a": "100.96.1.1/32 at 172.31.0.1:51820 keepalive 25", "b": "100.96.1.2/32 at 172.31.0.2:999 keepalive 25"}, nil},
+		"a hub that is of our site is a hub": {ourSite(), Policy{}, []Node{node("h", "hub=true", "site=lab", "vpc-ip=172.31.0.1", "allowed-ips=100.96.0.0/16")},
+			map[string]string{"h": "100.96.0.0/16 at nowhere"}, nil},
+		"a hub says nothing yet": {ourSite(), Policy{}, []Node{hub("h", "ip=10.224.0.4")},
+			map[string]string{}, []string{`Node/h: allowed-ips: not set yet`}},
+		"a hub takes all": {ourSite(), Policy{}, []Node{hub("h", "allowed-ips=0.0.0.0/0,128.0.0.0/1,203.0.113.0/24,100.96.0.0/16", "endpoint=203.0.113.7:51820")},
+			map[string]string{"h": "100.96.0.0/16 at 203.0.113.7:51820 keepalive 25"}, []string{
+				`Node/h: allowed-ips "0.0.0.0/0": a default route is not granted to a Node`,
+				`Node/h: allowed-ips "128.0.0.0/1": wider than /8: a split of a default route is not granted to a Node`,
+				`Node/h: allowed-ips "203.0.113.0/24": covers 203.0.113.7, where this Node is reached`}},
+		"a hub takes what is ours, and a neighbour's": {ourSite(), Policy{}, []Node{node("a", "site=lab", "allowed-ips=10.1.0.0/24", "vpc-ip=172.31.0.1"),
+			hub("h", "allowed-ips=10.9.0.0/24,10.1.0.0/24,10.1.0.7/32,172.31.0.0/16,10.1.0.0/16")},
+			map[string]string{"a": "10.1.0.0/24 at 172.31.0.1:51820 keepalive 25", "h": "10.1.0.0/16 at nowhere"}, []string{
+				`Node/h: allowed-ips "10.1.0.0/24": overlaps 10.1.0.0/24, held by Node/a`,
+				`Node/h: allowed-ips "10.1.0.7/32": overlaps 10.1.0.0/24, held by Node/a`,
+				`Node/h: allowed-ips "10.9.0.0/24": overlaps 10.9.0.0/24, held by this node`,
+				`Node/h: allowed-ips "172.31.0.0/16": covers 172.31.0.1, the endpoint of Node/a`}},
+		"the owner sends all to the hub": {withHub, Policy{}, []Node{hub("h", "endpoint=203.0.113.7:51820"), node("a", "site=lab", "ip=100.96.1.1", "vpc-ip=172.31.0.1")},
+			map[string]string{"h": "0.0.0.0/0 at 203.0.113.7:51820 keepalive 25", "a": "100.96.1.1/32 at 172.31.0.1:51820 keepalive 25"}, nil},
+		"several hubs, one range": {ourSite(), Policy{}, []Node{
+			unready(hub("f", "allowed-ips=100.96.0.0/16,100.96.0.5/32")), hub("g", "allowed-ips=100.96.0.0/16,100.96.0.6/32"), hub("h", "allowed-ips=100.96.0.0/16")},
+			map[string]string{"f": "100.96.0.5/32 at nowhere", "g": "100.96.0.0/16,100.96.0.6/32 at nowhere", "h": " at nowhere"}, nil},
+		"several hubs, what the owner sends": {withHub, Policy{}, []Node{unready(hub("f")), hub("g", "allowed-ips=100.96.0.0/16")},
+			map[string]string{"f": " at nowhere", "g": "0.0.0.0/0 at nowhere"}, nil},
+		"neighbours that cannot be reached": {ourSite(), Policy{}, []Node{
+			hub("a", "allowed-ips=100.96.0.0/16"), node("b", "site=lab", "ip=100.96.1.1"), node("c", "site=lab", "ip=100.96.1.2", "vpc-ip=here"),
+			node("d", "site=lab", "ip=100.96.1.3", "vpc-ip=100.96.0.1"), node("e", "site=lab", "ip=172.31.0.5", "vpc-ip=172.31.0.5"), node("f", "site=lab", "ip=100.96.1.4", "vpc-ip=::1")},
+			map[string]string{"a": "100.96.0.0/16 at nowhere"}, []string{
+				`Node/b: vpc-ip: not set yet`,
+				`Node/c: vpc-ip "here": not an IP address`,
+				`Node/d: vpc-ip "100.96.0.1": lies inside 100.96.0.0/16, held by Node/a`,
+				`Node/e: allowed-ips "172.31.0.5/32": covers 172.31.0.5, where this Node is reached`,
+				`Node/f: vpc-ip "::1": lies inside ::1/128 (loopback)`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.policy.Prefix = kubePrefix
+			c, rejections := build(t, tc.self, Snapshot{Nodes: tc.nodes}, nil, tc.policy)
+			if diff := cmp.Diff(tc.want, summary(c)); diff != "" {
+				t.Errorf("peers (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.refused, lines(rejections)); diff != "" {
+				t.Errorf("refused (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestIncumbents: a cluster that stands, and what changes in it.
+func TestIncumbents(t *testing.T) {
+	before := []Node{
+		node("m", "allowed-ips=10.1.0.0/24,10.1.1.0/24", "endpoint=203.0.113.1:1"),
+		node("n", "allowed-ips=10.2.0.0/24"),
+	}
+	const m, n = "10.1.0.0/24,10.1.1.0/24 at 203.0.113.1:1 keepalive 25", "10.2.0.0/24 at nowhere"
+	for name, tc := range map[string]struct {
+		after   []Node
+		want    map[string]string
+		refused []string
+	}{
+		"an older thief of prefix and key": {
+			append(before[:2:2], node("a", "allowed-ips=10.1.0.0/25,10.2.0.0/24"), node("b", "ip=10.3.0.1", "public-key="+key("m").String())),
+			map[string]string{"m": m, "n": n}, []string{
+				`Node/a: allowed-ips "10.1.0.0/25": overlaps 10.1.0.0/24, held by Node/m`,
+				`Node/a: allowed-ips "10.2.0.0/24": overlaps 10.2.0.0/24, held by Node/n`,
+				`Node/b: public-key "` + key("m").String() + `": held by Node/m`}},
+		"an older endpoint inside what is held": {
+			append(before[:2:2], node("a", "ip=10.3.0.1", "endpoint=10.2.0.7:1")),
+			map[string]string{"a": "10.3.0.1/32 at nowhere", "m": m, "n": n}, []string{
+				`Node/a: endpoint "10.2.0.7:1": lies inside 10.2.0.0/24, held by Node/n`}},
+		"an older one that says it is a hub at a held address": {
+			append(before[:2:2], hub("a", "ip=10.2.0.7")),
+			map[string]string{"m": m, "n": n}, nil},
+		"an incumbent widens over another": {
+			[]Node{before[0], node("n", "allowed-ips=10.2.0.0/24,10.1.0.0/16,203.0.113.0/24")},
+			map[string]string{"m": m, "n": n}, []string{
+				`Node/n: allowed-ips "10.1.0.0/16": overlaps 10.1.0.0/24, held by Node/m`,
+				`Node/n: allowed-ips "203.0.113.0/24": covers 203.0.113.1, the endpoint of Node/m`}},
+		"everything turns malformed": {
+			[]Node{node("m", "public-key=x", "allowed-ips=10.1.0.0/24,10.1.1.0/33", "endpoint=x"), before[1]},
+			map[string]string{"m": m, "n": n}, []string{
+				`Node/m: allowed-ips "10.1.1.0/33": not a CIDR`,
+				`Node/m: endpoint "x": not IP:port, with a port from 1 to 65535`,
+				`Node/m: public-key "x": not a key: 44 characters of base64 are wanted`}},
+		"malformed, of a Node of the same name with another uid": {
+			[]Node{renewed(node("m", "public-key=x", "allowed-ips=10.1.0.0/24")), before[1]},
+			map[string]string{"n": n}, []string{
+				`Node/m: public-key "x": not a key: 44 characters of base64 are wanted`}},
+		"a new key that another holds leaves the old one": {
+			[]Node{node("m", "public-key="+key("n").String(), "allowed-ips=10.1.0.0/24,10.1.1.0/24", "endpoint=203.0.113.1:1"), before[1]},
+			map[string]string{"m": m, "n": n}, []string{
+				`Node/m: public-key "` + key("n").String() + `": held by Node/n`}},
+		"a new key keeps the prefixes from an older thief": {
+			[]Node{node("m", "public-key="+key("new").String(), "allowed-ips=10.1.0.0/24,10.1.1.0/24", "endpoint=203.0.113.1:1"), before[1], node("a", "allowed-ips=10.1.0.0/24")},
+			map[string]string{"m": m, "n": n}, []string{
+				`Node/a: allowed-ips "10.1.0.0/24": overlaps 10.1.0.0/24, held by Node/m`}},
+		"keys move along a chain": {
+			[]Node{node("m", "public-key="+key("n").String(), "allowed-ips=10.1.0.0/24"), node("n", "public-key="+key("new").String(), "allowed-ips=10.2.0.0/24"), node("a", "public-key="+key("m").String(), "ip=10.3.0.1")},
+			map[string]string{"m": "10.1.0.0/24 at nowhere", "n": n, "a": "10.3.0.1/32 at nowhere"}, nil},
+		"claims withdrawn go, and are free": {
+			[]Node{node("m", "allowed-ips=10.1.0.0/24"), node("a", "allowed-ips=10.1.1.0/24,10.2.0.0/24")},
+			map[string]string{"m": "10.1.0.0/24 at nowhere", "a": "10.1.1.0/24,10.2.0.0/24 at nowhere"}, nil},
+		"no label, no key, no valid prefix: out, whatever it had": {
+			[]Node{node("m", "peer=false", "allowed-ips=10.1.0.0/24"), node("n", "allowed-ips=0.0.0.0/0"), node("a", "allowed-ips=10.2.0.0/24")},
+			map[string]string{"a": "10.2.0.0/24 at nowhere"}, []string{
+				`Node/n: allowed-ips "0.0.0.0/0": a default route is not granted to a Node`}},
+		"an incumbent that loses all its claims frees its key": {
+			[]Node{before[0], node("n", "allowed-ips=10.1.0.0/24"), node("a", "ip=10.3.0.1", "public-key="+key("n").String())},
+			map[string]string{"m": m, "a": "10.3.0.1/32 at nowhere"}, []string{
+				`Node/n: public-key "` + key("n").String() + `": held by Node/a`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := Policy{Prefix: kubePrefix}
+			prev, _ := build(t, us(Hub), Snapshot{Nodes: before}, nil, p)
+			c, rejections := build(t, us(Hub), Snapshot{Nodes: tc.after}, prev, p)
+			if diff := cmp.Diff(tc.want, summary(c)); diff != "" {
+				t.Errorf("peers (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.refused, lines(rejections)); diff != "" {
+				t.Errorf("refused (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFragments(t *testing.T) {
+	static := func(name, endpoint string, cidrs ...string) wgquick.Peer {
+		p := wgquick.Peer{PublicKey: key(name), AllowedIPs: prefixes(cidrs...), PersistentKeepalive: 7, Line: 3}
+		if endpoint != "" {
+			p.Endpoint = wgquick.EndpointOf(netip.MustParseAddrPort(endpoint))
+		}
+		return p
+	}
+	nodes := []Node{node("a", "allowed-ips=10.1.0.0/24,10.1.9.9/32,192.0.2.0/24"), node("b", "ip=10.2.0.1", "public-key="+key("gate").String())}
+	p := Policy{Prefix: kubePrefix}
+	before, _ := build(t, us(Hub), Snapshot{Nodes: nodes}, nil, p)
+
+	gate := Fragment{Name: "gate.conf", Peers: []wgquick.Peer{static("gate", "192.0.2.5:1", "10.1.9.0/24", "0.0.0.0/0"), static("us", "")}}
+	other := Fragment{Name: "other.conf", Peers: []wgquick.Peer{static("gate", ""), static("other", "", "10.1.9.0/24", "10.8.0.0/24")}}
+	c, rejections := build(t, us(Hub), Snapshot{Nodes: nodes, Fragments: []Fragment{other, gate}}, before, p)
+	want := map[string]string{
+		"a":          "10.1.0.0/24 at nowhere",
+		"gate.conf":  "10.1.9.0/24,0.0.0.0/0 at 192.0.2.5:1",
+		"other.conf": "10.8.0.0/24 at nowhere",
+	}
+	if diff := cmp.Diff(want, summary(c)); diff != "" {
+		t.Errorf("peers (-want +got):\n%s", diff)
+	}
+	refused := []string{
+		`Node/a: allowed-ips "10.1.9.9/32": overlaps 10.1.9.0/24, held by fragment/gate.conf`,
+		`Node/a: allowed-ips "192.0.2.0/24": covers 192.0.2.5, the endpoint of fragment/gate.conf`,
+		`Node/b: public-key "` + key("gate").String() + `": held by fragment/gate.conf`,
+		`fragment/gate.conf: PublicKey "` + key("us").String() + `": our own key`,
+		`fragment/other.conf: AllowedIPs "10.1.9.0/24": held by fragment/gate.conf`,
+		`fragment/other.conf: PublicKey "` + key("gate").String() + `": held by fragment/gate.conf`,
+	}
+	if diff := cmp.Diff(refused, lines(rejections)); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+
+	broken := Fragment{Name: "gate.conf", Err: errors.New("gate.conf:3: [Peer]: Colour: unknown key\ngate.conf:4: more")}
+	kept, rejections := build(t, us(Hub), Snapshot{Nodes: nodes, Fragments: []Fragment{other, broken}}, c, p)
+	if diff := cmp.Diff(c.Peers, kept.Peers, byValue); diff != "" {
+		t.Errorf("a broken fragment costs (-before +after):\n%s", diff)
+	}
+	if got := lines(rejections)[3]; got != "fragment/gate.conf: gate.conf:3: [Peer]: Colour: unknown key gate.conf:4: more" {
+		t.Errorf("broken fragment: %s", got)
+	}
+}
+
+// TestRefusedIsShort: neither one Node nor many fill the file with what they are refused.
+func TestRefusedIsShort(t *testing.T) {
+	var many []string
+	for i := range 1000 {
+		many = append(many, fmt.Sprintf("127.0.%d.%d/32", i/256, i%256))
+	}
+	nodes := []Node{node("a", "allowed-ips="+strings.Join(many, ",")), node("b", "public-key="+strings.Repeat("é", 4000))}
+	_, rejections := build(t, us(Hub), Snapshot{Nodes: nodes}, nil, Policy{Prefix: kubePrefix})
+	if len(rejections) != maxPerNode+2 || len(rejections[9].String()) > 1000 {
+		t.Errorf("refused:\n%s", strings.Join(lines(rejections), "\n"))
+	}
+	for i := range 200 {
+		nodes = append(nodes, node(fmt.Sprintf("n%d", i), "public-key=x"))
+	}
+	c, rejections := build(t, us(Hub), Snapshot{Nodes: nodes}, nil, Policy{Prefix: kubePrefix})
+	if n := len(c.Refused); n != maxRefused+1 || c.Refused[maxRefused] != fmt.Sprintf("and %d more", len(rejections)-maxRefused) {
+		t.Errorf("%d lines, the last is %q", n, c.Refused[n-1])
+	}
+}
+
+func TestCap(t *testing.T) {
+	var many []string
+	for i := range 1000 {
+		many = append(many, fmt.Sprintf("10.%d.%d.0/24", i/256, i%256))
+	}
+	p := Policy{Prefix: kubePrefix}
+	held := node("a", "allowed-ips="+many[999])
+	prev, _ := build(t, us(Hub), Snapshot{Nodes: []Node{held}}, nil, p)
+	c, rejections := build(t, us(Hub), Snapshot{Nodes: []Node{node("a", "allowed-ips="+strings.Join(many, ","))}}, prev, p)
+	if got := c.Peers[0].AllowedIPs; len(got) != maxPrefixes || got[maxPrefixes-1].String() != many[999] || len(rejections) != 1 {
+		t.Errorf("%d prefixes, the last is %v; refused %v", len(got), got[len(got)-1], rejections)
+	}
+}
+
+func unready(n Node) Node {
+	n.Ready = false
+	return n
+}
+
+func renewed(n Node) Node {
+	n.UID = "another"
+	return n
+}

@@ -1,0 +1,224 @@
+package overlay
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"wg-kube/templates/wgquick"
+)
+
+// candidate is a Node that can become a peer: what it wants, as far as that can be granted to anyone, and what it got.
+type candidate struct {
+	node     Node
+	origin   wgquick.Origin
+	who      string // origin, for the ledger and for messages
+	relation relation
+	last     *wgquick.Peer // in the last proposal; nil: a newcomer
+
+	wantKey      wgquick.PublicKey
+	wantPrefixes []netip.Prefix // sorted
+	wantEndpoint netip.AddrPort // zero: none
+
+	// What is wanted because it is the last good one, not because it is said now: should it not be granted any more,
+	// that is no news beside the refusal of what is said.
+	lastGoodKey      bool
+	lastGoodEndpoint bool
+	lastGoodPrefixes map[netip.Prefix]bool
+
+	admitted bool
+	key      wgquick.PublicKey
+	keyHeld  bool // by another, when c wanted it
+	prefixes []netip.Prefix
+	endpoint netip.AddrPort
+}
+
+func (c *candidate) holdsPrefix(p netip.Prefix) bool {
+	return c.last != nil && slices.Contains(c.last.AllowedIPs, p)
+}
+
+func (c *candidate) holdsEndpoint(a netip.Addr) bool {
+	held, ok := c.lastEndpoint()
+	return ok && held.Addr() == a
+}
+
+func (c *candidate) lastEndpoint() (netip.AddrPort, bool) {
+	if c.last == nil {
+		return netip.AddrPort{}, false
+	}
+	return c.last.Endpoint.AddrPort()
+}
+
+// hear turns what c's Node says into what it wants, and judges that by itself. It is false if c cannot be a peer.
+func (j *judge) hear(c *candidate) bool {
+	s := read(c.node, j.policy.Prefix)
+	return j.hearKey(c, s) && j.hearEndpoint(c, s) && j.hearPrefixes(c, s)
+}
+
+// hearKey: a key that cannot be had leaves the last good one in its place.
+func (j *judge) hearKey(c *candidate, s said) bool {
+	if s.publicKey.raw == "" {
+		j.wait(c, AnnotationPublicKey, "not set yet")
+		return false
+	}
+	err, k := s.publicKey.err, s.publicKey.value
+	switch {
+	case err != nil:
+		j.reject(c, AnnotationPublicKey, s.publicKey.raw, err.Error())
+	case k.IsZero():
+		j.reject(c, AnnotationPublicKey, s.publicKey.raw, "the zero key belongs to nobody")
+	case k == j.self.PublicKey:
+		j.reject(c, AnnotationPublicKey, s.publicKey.raw, "our own key")
+	default:
+		c.wantKey = k
+		return true
+	}
+	if c.last == nil || c.last.PublicKey.IsZero() || c.last.PublicKey == j.self.PublicKey {
+		return false
+	}
+	c.wantKey, c.lastGoodKey = c.last.PublicKey, true
+	return true
+}
+
+func (j *judge) hearEndpoint(c *candidate, s said) bool {
+	if s.endpoint.err != nil {
+		j.reject(c, AnnotationEndpoint, s.endpoint.raw, s.endpoint.err.Error())
+	}
+	if c.relation == neighbour {
+		return j.hearVPCIP(c, s)
+	}
+	c.wantEndpoint = s.endpoint.value
+	if s.endpoint.err != nil {
+		c.wantEndpoint, _ = c.lastEndpoint()
+		c.lastGoodEndpoint = true
+	}
+	if !c.wantEndpoint.IsValid() {
+		return true
+	}
+	if why := neverEndpoint(c.wantEndpoint.Addr()); why != "" {
+		j.rejectEndpoint(c, why)
+		c.wantEndpoint = netip.AddrPort{}
+	}
+	return true
+}
+
+// hearVPCIP: a neighbour that cannot be reached is no peer. What it claims is reached through the hub.
+func (j *judge) hearVPCIP(c *candidate, s said) bool {
+	last, _ := c.lastEndpoint()
+	addr, port := s.vpcIP.value, s.endpoint.value.Port()
+	switch {
+	case s.vpcIP.raw == "":
+		j.wait(c, AnnotationVPCIP, "not set yet")
+		return false
+	case s.vpcIP.err != nil:
+		j.reject(c, AnnotationVPCIP, s.vpcIP.raw, s.vpcIP.err.Error())
+		addr, c.lastGoodEndpoint = last.Addr(), true
+	}
+	if s.endpoint.err != nil {
+		port = last.Port()
+	}
+	if !addr.IsValid() {
+		return false
+	}
+	c.wantEndpoint = netip.AddrPortFrom(addr, cmp.Or(port, defaultPort))
+	if why := neverEndpoint(addr); why != "" {
+		j.rejectEndpoint(c, why)
+		return false
+	}
+	return true
+}
+
+// rejectEndpoint refuses wantEndpoint, in the words of the annotation that asked for it.
+func (j *judge) rejectEndpoint(c *candidate, reason string) {
+	switch {
+	case c.lastGoodEndpoint:
+	case c.relation == neighbour:
+		j.reject(c, AnnotationVPCIP, c.wantEndpoint.Addr().String(), reason)
+	default:
+		j.reject(c, AnnotationEndpoint, c.wantEndpoint.String(), reason)
+	}
+}
+
+// hearPrefixes judges each prefix by itself. As long as an element is malformed nothing is taken away.
+func (j *judge) hearPrefixes(c *candidate, s said) bool {
+	if c.relation == asHub && len(j.self.HubAllowedIPs) > 0 {
+		return true // what goes to a hub is the owner's word
+	}
+	var claimed []netip.Prefix
+	var refused []Rejection
+	refuse := func(value, reason string) {
+		refused = append(refused, Rejection{Origin: c.origin, Field: AnnotationAllowedIPs, Value: value, Reason: reason})
+	}
+	malformed := false
+	for _, r := range s.allowedIPs {
+		if r.err != nil {
+			malformed = true
+			refuse(r.raw, r.err.Error())
+			continue
+		}
+		claimed = append(claimed, r.value)
+	}
+	if malformed && c.last != nil {
+		c.lastGoodPrefixes = make(map[netip.Prefix]bool)
+		for _, p := range c.last.AllowedIPs {
+			if !slices.Contains(claimed, p) {
+				claimed = append(claimed, p)
+				c.lastGoodPrefixes[p] = true
+			}
+		}
+	}
+	if s.allowedIPs == nil {
+		if c.relation == asHub {
+			j.wait(c, AnnotationAllowedIPs, "not set yet")
+			return false
+		}
+		for _, a := range c.node.InternalIPs {
+			if a.IsValid() {
+				claimed = append(claimed, host(a.Unmap()))
+			}
+		}
+		if len(claimed) == 0 {
+			j.wait(c, AnnotationAllowedIPs, "not set, and the Node has no InternalIP yet")
+			return false
+		}
+	}
+
+	slices.SortFunc(claimed, netip.Prefix.Compare)
+	for _, p := range slices.Compact(claimed) {
+		why := neverGranted(p)
+		if why == "" && c.relation != asHub {
+			why = j.policy.neverAlone(p)
+		}
+		if why == "" && swallows(c, p) {
+			why = fmt.Sprintf("covers %s, where this Node is reached", c.wantEndpoint.Addr())
+		}
+		switch {
+		case why == "":
+			c.wantPrefixes = append(c.wantPrefixes, p)
+		case !c.lastGoodPrefixes[p]:
+			refuse(p.String(), why)
+		}
+	}
+	j.rejections = append(j.rejections, fewer(refused)...)
+	j.ownLoop(c)
+	return len(c.wantPrefixes) > 0 || c.relation == asHub
+}
+
+// swallows reports whether p must go because c's own endpoint is inside. A hub and a neighbour are of no use without
+// an endpoint, so it is the prefix that goes.
+func swallows(c *candidate, p netip.Prefix) bool {
+	a := c.wantEndpoint.Addr()
+	return c.relation != asSpoke && a.IsValid() && p.Contains(a)
+}
+
+// ownLoop refuses an endpoint inside what its own Node claims. A spoke can do without one: it calls.
+func (j *judge) ownLoop(c *candidate) {
+	a := c.wantEndpoint.Addr()
+	i := slices.IndexFunc(c.wantPrefixes, func(p netip.Prefix) bool { return a.IsValid() && p.Contains(a) })
+	if i < 0 {
+		return
+	}
+	j.rejectEndpoint(c, fmt.Sprintf("lies inside %s, which this Node claims", c.wantPrefixes[i]))
+	c.wantEndpoint = netip.AddrPort{}
+}

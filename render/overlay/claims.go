@@ -1,0 +1,267 @@
+package overlay
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Who may claim what. In the order of precedence:
+//
+//  1. The owner: the flags and the fragments. Not judged, written down first.
+//  2. Incumbents: what a Node has in the last proposal and still claims.
+//  3. Everything else, by Node: those in the last proposal, then the older, then by name.
+//
+// Nothing that was granted is taken back for the sake of a later claim. So what one Node asks for never changes what
+// another holds, and judging twice changes nothing. The exception is what the owner says now and did not before.
+//
+// Of several hubs that claim one range each is granted it; which of them gets it is failover, not precedence.
+
+// never is what no Node is granted, whole or in part, and where no endpoint is.
+var never = [...]struct {
+	prefix netip.Prefix
+	what   string
+}{
+	{netip.MustParsePrefix("0.0.0.0/8"), "this network"},
+	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
+	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
+	{netip.MustParsePrefix("255.255.255.255/32"), "broadcast"},
+	{netip.MustParsePrefix("::/128"), "unspecified"},
+	{netip.MustParsePrefix("::1/128"), "loopback"},
+	{netip.MustParsePrefix("::ffff:0:0/96"), "IPv4-mapped"},
+	{netip.MustParsePrefix("fe80::/10"), "link-local"},
+	{netip.MustParsePrefix("ff00::/8"), "multicast"},
+}
+
+// A default route can be split into halves, or into any number of parts. So what is wider than this is refused,
+// and so is what all prefixes of a Node cover together beyond that many times as much.
+const (
+	widest4 = 8  // bits, IPv4
+	widest6 = 16 // bits, IPv6
+	atMost  = 4  // times the widest, a Node and address family
+)
+
+// maxPrefixes is how many one Node is granted.
+const maxPrefixes = 256
+
+// neverGranted is why no Node is granted p, "" if one may be.
+func neverGranted(p netip.Prefix) string {
+	widest := widest6
+	if p.Addr().Is4() {
+		widest = widest4
+	}
+	switch {
+	case p.Bits() == 0:
+		return "a default route is not granted to a Node"
+	case p.Bits() < widest:
+		return fmt.Sprintf("wider than /%d: a split of a default route is not granted to a Node", widest)
+	}
+	for _, n := range never {
+		if n.prefix.Overlaps(p) {
+			return fmt.Sprintf("overlaps %s (%s)", n.prefix, n.what)
+		}
+	}
+	return ""
+}
+
+// neverEndpoint is why no Node is reached at a, "" if one may be.
+func neverEndpoint(a netip.Addr) string {
+	for _, n := range never {
+		if n.prefix.Contains(a) {
+			return fmt.Sprintf("lies inside %s (%s)", n.prefix, n.what)
+		}
+	}
+	return ""
+}
+
+// neverAlone is why the policy grants p to no spoke, "" if it may be granted.
+func (p Policy) neverAlone(claimed netip.Prefix) string {
+	for _, a := range p.APIServer {
+		if claimed.Contains(a.Unmap()) {
+			return fmt.Sprintf("covers the API server %s", a)
+		}
+	}
+	inside := func(c netip.Prefix) bool { return c.Bits() <= claimed.Bits() && c.Contains(claimed.Addr()) }
+	if len(p.PeerCIDRs) > 0 && !slices.ContainsFunc(p.PeerCIDRs, inside) {
+		return "lies outside of what peers may claim"
+	}
+	return ""
+}
+
+// judge decides over the claims of one Build.
+type judge struct {
+	self       Self
+	policy     Policy
+	ledger     ledger
+	ranges     map[netip.Prefix]bool // of the hubs in the last proposal: failover moves them between hubs
+	rejections []Rejection
+	lost       bool // an incumbent is no peer any more
+}
+
+// reject notes what one Node is not granted, whatever others claim.
+func (j *judge) reject(c *candidate, field, value, reason string) {
+	j.rejections = append(j.rejections, Rejection{Origin: c.origin, Field: field, Value: value, Reason: reason})
+}
+
+func (j *judge) wait(c *candidate, field, reason string) {
+	j.rejections = append(j.rejections, Rejection{Origin: c.origin, Field: field, Reason: reason, Waiting: true})
+}
+
+// against is why c cannot have p beside what is in the ledger, "" if it can.
+func (j *judge) against(c *candidate, p netip.Prefix, fresh bool) string {
+	if c.relation == asHub {
+		return j.ledger.againstShared(p, c.who)
+	}
+	return j.ledger.againstAlone(p, c.who, fresh)
+}
+
+// againstEndpoint is the same for the endpoint. That of a hub may be inside of what our own flags send to it.
+func (j *judge) againstEndpoint(c *candidate) string {
+	owners := c.relation == asHub && len(j.self.HubAllowedIPs) > 0
+	return j.ledger.againstEndpoint(c.wantEndpoint.Addr(), !owners)
+}
+
+// seat writes down what c holds and still wants, and its key for as long as it has not got another.
+func (j *judge) seat(c *candidate) {
+	if c.last == nil {
+		return
+	}
+	if k := c.last.PublicKey; j.ledger.keys[k] == "" && !k.IsZero() && k != j.self.PublicKey {
+		j.ledger.keys[k] = c.who
+		c.key = k
+	}
+	for _, p := range c.wantPrefixes {
+		held := c.holdsPrefix(p) || c.relation == asHub && j.ranges[p]
+		if held && !c.full(p) && j.against(c, p, false) == "" {
+			j.grant(c, p)
+		}
+	}
+	if a := c.wantEndpoint.Addr(); a.IsValid() && c.holdsEndpoint(a) && j.againstEndpoint(c) == "" {
+		j.grantEndpoint(c)
+	}
+}
+
+// admit grants what else c wants. It is false if that does not make a peer: then c has nothing of what is new.
+func (j *judge) admit(c *candidate) bool {
+	if !j.takeKey(c) {
+		return false
+	}
+	var gained []netip.Prefix
+	for _, p := range c.wantPrefixes {
+		if !slices.Contains(c.prefixes, p) && !c.full(p, gained...) && j.against(c, p, true) == "" {
+			gained = append(gained, p)
+		}
+	}
+	open := c.wantEndpoint.IsValid() && !c.endpoint.IsValid()
+	reached := !open || j.againstEndpoint(c) == ""
+	nothing := len(c.prefixes)+len(gained) == 0
+	if c.relation != asHub && nothing || c.relation == neighbour && !reached {
+		delete(j.ledger.keys, c.key)
+		return false
+	}
+	for _, p := range gained {
+		j.grant(c, p)
+	}
+	if open && reached {
+		j.grantEndpoint(c)
+	}
+	return true
+}
+
+// takeKey gives c the key it wants, else leaves it the one it has. It is false if that is none.
+func (j *judge) takeKey(c *candidate) bool {
+	if c.key == c.wantKey {
+		return true
+	}
+	if c.keyHeld = j.ledger.keys[c.wantKey] != ""; !c.keyHeld {
+		delete(j.ledger.keys, c.key)
+		c.key = c.wantKey
+		j.ledger.keys[c.key] = c.who
+	}
+	return !c.key.IsZero()
+}
+
+func (j *judge) grant(c *candidate, p netip.Prefix) {
+	c.prefixes = append(c.prefixes, p)
+	if c.relation == asHub {
+		put(&j.ledger.shared, p, c.who)
+	} else {
+		put(&j.ledger.alone, p, c.who)
+	}
+}
+
+func (j *judge) grantEndpoint(c *candidate) {
+	c.endpoint = c.wantEndpoint
+	put(&j.ledger.endpoints, host(c.endpoint.Addr()), c.who)
+}
+
+// full reports whether p is more than one Node is granted, beside what it has and gains.
+func (c *candidate) full(p netip.Prefix, gained ...netip.Prefix) bool {
+	if len(c.prefixes)+len(gained) >= maxPrefixes {
+		return true
+	}
+	sum := share(p)
+	for _, list := range [2][]netip.Prefix{c.prefixes, gained} {
+		for _, q := range list {
+			if q.Addr().Is4() == p.Addr().Is4() {
+				sum += share(q)
+			}
+		}
+	}
+	return sum > atMost<<48
+}
+
+// share is how much of its family p covers, in parts of 2^-48 of the widest prefix.
+func share(p netip.Prefix) uint64 {
+	widest := widest6
+	if p.Addr().Is4() {
+		widest = widest4
+	}
+	return 1 << 48 >> (p.Bits() - widest)
+}
+
+// explain says why c did not get all it wants, now that everyone has what they got.
+func (j *judge) explain(c *candidate) {
+	if by := j.ledger.keys[c.wantKey]; by != c.who && by != "" && !c.lastGoodKey {
+		j.reject(c, AnnotationPublicKey, c.wantKey.String(), "held by "+by)
+	}
+	if !c.admitted && j.ledger.keys[c.wantKey] != "" {
+		return // without a key the rest does not matter
+	}
+	var refused []Rejection
+	beyond := 0
+	for _, p := range c.wantPrefixes {
+		if slices.Contains(c.prefixes, p) || c.lastGoodPrefixes[p] {
+			continue
+		}
+		why := j.against(c, p, true)
+		if why != "" {
+			refused = append(refused, Rejection{Origin: c.origin, Field: AnnotationAllowedIPs, Value: p.String(), Reason: why})
+		} else if c.admitted {
+			beyond++
+		}
+	}
+	j.rejections = append(j.rejections, fewer(refused)...)
+	if beyond > 0 {
+		j.reject(c, AnnotationAllowedIPs, "", fmt.Sprintf("%d more than one Node is granted: at most %d, IPv4 no more than %d times a /%d in all, IPv6 a /%d",
+			beyond, maxPrefixes, atMost, widest4, widest6))
+	}
+	if c.wantEndpoint.IsValid() && !c.endpoint.IsValid() {
+		if why := j.againstEndpoint(c); why != "" {
+			j.rejectEndpoint(c, why)
+		}
+	}
+}
+
+// byPrecedence orders newcomers and those who want more.
+func byPrecedence(a, b *candidate) int {
+	if (a.last != nil) != (b.last != nil) {
+		if a.last != nil {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(a.node.Created.Compare(b.node.Created), cmp.Compare(a.node.Name, b.node.Name))
+}

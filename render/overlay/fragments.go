@@ -1,0 +1,90 @@
+package overlay
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"wg-kube/templates/wgquick"
+)
+
+// staticPeers merges the fragments, by name. They are the owner's word: all that is refused is what no device can
+// hold, the same key or the same prefix twice. A fragment that cannot be read keeps the peers it has in last.
+func staticPeers(self Self, fragments []Fragment, last []wgquick.Peer) ([]wgquick.Peer, []Rejection) {
+	var peers []wgquick.Peer
+	var rejections []Rejection
+	keys := make(map[wgquick.PublicKey]string)
+	prefixes := make(map[netip.Prefix]string)
+	for _, f := range inOrder(fragments) {
+		origin := wgquick.Origin{Kind: kindFragment, Name: f.Name}
+		refuse := func(key, value, reason string) {
+			if f.Err == nil { // else the one thing to say is that it cannot be read
+				rejections = append(rejections, Rejection{Origin: origin, Field: key, Value: value, Reason: reason})
+			}
+		}
+		if !plain(f.Name) {
+			refuse("", "", "its name has characters other than letters, digits and -._:@+")
+			continue
+		}
+		stated := f.Peers
+		if f.Err != nil {
+			rejections = append(rejections, Rejection{Origin: origin, Reason: f.Err.Error()})
+			stated = peersOf(origin, last)
+		}
+		for _, peer := range stated {
+			k := peer.PublicKey
+			switch {
+			case k.IsZero():
+				refuse("PublicKey", "", "not set")
+				continue
+			case k == self.PublicKey:
+				refuse("PublicKey", k.String(), "our own key")
+				continue
+			case keys[k] != "":
+				refuse("PublicKey", k.String(), "held by "+keys[k])
+				continue
+			}
+			keys[k] = origin.String()
+			peer.Origin, peer.Line, peer.Held = origin, 0, time.Time{}
+			var own []netip.Prefix
+			for _, p := range peer.AllowedIPs {
+				p = p.Masked()
+				switch {
+				case slices.Contains(own, p):
+				case prefixes[p] != "":
+					refuse("AllowedIPs", p.String(), "held by "+prefixes[p])
+				default:
+					own = append(own, p)
+				}
+			}
+			for _, p := range own {
+				prefixes[p] = origin.String()
+			}
+			peer.AllowedIPs = own
+			peers = append(peers, peer)
+		}
+	}
+	return peers, rejections
+}
+
+// inOrder sorts fragments by name, and two of one name, which come from two folders, by what is in them.
+func inOrder(fragments []Fragment) []Fragment {
+	return slices.SortedStableFunc(slices.Values(fragments), func(a, b Fragment) int {
+		if n := cmp.Compare(a.Name, b.Name); n != 0 {
+			return n
+		}
+		return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b))
+	})
+}
+
+func peersOf(origin wgquick.Origin, last []wgquick.Peer) []wgquick.Peer {
+	var own []wgquick.Peer
+	for _, p := range last {
+		if p.Origin == origin {
+			own = append(own, p)
+		}
+	}
+	return own
+}

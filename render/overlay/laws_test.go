@@ -1,0 +1,236 @@
+package overlay
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"wg-kube/templates/wgquick"
+)
+
+var byValue = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
+// equal is cmp.Diff for many small worlds: it is asked for the difference only where there is one.
+func equal(t testing.TB, what string, before, after any) {
+	t.Helper()
+	if !reflect.DeepEqual(before, after) {
+		t.Fatalf("%s (-before +after):\n%s", what, cmp.Diff(before, after, byValue))
+	}
+}
+
+// build is Build, with everything checked that always holds.
+func build(t testing.TB, self Self, s Snapshot, prev *wgquick.Config, p Policy) (*wgquick.Config, []Rejection) {
+	t.Helper()
+	c, rejections := Build(self, s, prev, p)
+
+	again, rejectedAgain := Build(self, s, c, p)
+	equal(t, "built again from its own result", c, again)
+	equal(t, "rejected again", lines(rejections), lines(rejectedAgain))
+
+	shuffled := Snapshot{Nodes: slices.Clone(s.Nodes), Fragments: slices.Clone(s.Fragments)}
+	r := rand.New(rand.NewPCG(1, 2))
+	r.Shuffle(len(s.Nodes), func(i, j int) { shuffled.Nodes[i], shuffled.Nodes[j] = shuffled.Nodes[j], shuffled.Nodes[i] })
+	slices.Reverse(shuffled.Fragments)
+	other, _ := Build(self, shuffled, prev, p)
+	equal(t, "built from another order", c, other)
+
+	b, err := c.Marshal()
+	if err != nil {
+		t.Fatalf("marshal: %v", err)
+	}
+	back, err := wgquick.Parse("back", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromDisk, _ := Build(self, s, back, p)
+	equal(t, "built from the file on disk", c, fromDisk)
+
+	consistent(t, self, s, c)
+	return c, rejections
+}
+
+// consistent looks at all pairs, the slow way: no two Node peers hold the same, and nobody's endpoint is in a tunnel.
+func consistent(t testing.TB, self Self, s Snapshot, c *wgquick.Config) {
+	t.Helper()
+	isHub := make(map[string]bool)
+	for _, n := range s.Nodes {
+		isHub[n.Name] = self.Role == Spoke && n.Labels[kubePrefix+LabelHub] == "true"
+	}
+	for i, a := range c.Peers {
+		for _, b := range c.Peers[i+1:] {
+			if a.PublicKey == b.PublicKey {
+				t.Fatalf("%s and %s have one key", a.Origin, b.Origin)
+			}
+			if a.Origin.Kind != kindNode || b.Origin.Kind != kindNode {
+				continue
+			}
+			for _, p := range a.AllowedIPs {
+				for _, q := range b.AllowedIPs {
+					wider := p.Bits() < q.Bits() && isHub[a.Origin.Name] || q.Bits() < p.Bits() && isHub[b.Origin.Name]
+					if p.Overlaps(q) && !wider {
+						t.Fatalf("%s holds %s, %s holds %s", a.Origin, p, b.Origin, q)
+					}
+				}
+			}
+		}
+		if a.Origin.Kind != kindNode || isHub[a.Origin.Name] && len(self.HubAllowedIPs) > 0 {
+			continue
+		}
+		if a.PublicKey == self.PublicKey {
+			t.Fatalf("%s has our key", a.Origin)
+		}
+		for _, p := range a.AllowedIPs {
+			if p.Bits() < 8 {
+				t.Fatalf("%s holds %s", a.Origin, p)
+			}
+			for _, b := range c.Peers {
+				if e, ok := b.Endpoint.AddrPort(); ok && p.Contains(e.Addr()) {
+					t.Fatalf("%s holds %s, where %s is reached at %s", a.Origin, p, b.Origin, e)
+				}
+			}
+		}
+	}
+}
+
+// world makes random clusters in which everybody wants the same few things.
+type world struct{ *rand.Rand }
+
+func (w world) node(name string) Node {
+	n := Node{
+		Name: name, UID: w.pick("1", "1", "1", "2"), Ready: w.IntN(4) > 0,
+		Created: time.Unix(int64(w.IntN(5)), 0),
+		Labels: map[string]string{
+			kubePrefix + LabelPeer: w.pick("true", "true", "true", "no"), kubePrefix + LabelSite: w.pick("lab", "lab", ""),
+			kubePrefix + LabelHub: w.pick("true", "", "", ""),
+		},
+		Annotations: map[string]string{
+			kubePrefix + AnnotationPublicKey: w.pick(key(w.name()).String(), key(name).String(), key(name).String(), "bad", zeroKey, key("us").String(), ""),
+			kubePrefix + AnnotationEndpoint:  w.pick("", w.addr()+":7", "["+w.addr6()+"]:7", "bad", "127.0.0.1:7"),
+			kubePrefix + AnnotationVPCIP:     w.pick(w.addr(), "172.31.0."+w.pick("1", "2", "3"), "bad", ""),
+		},
+		InternalIPs: []netip.Addr{netip.MustParseAddr(w.addr())},
+	}
+	if w.IntN(4) > 0 {
+		var cidrs []string
+		for range 1 + w.IntN(4) {
+			cidrs = append(cidrs, w.pick(w.cidr(), w.cidr(), w.cidr(), w.addr6()+"/64", "bad", "", "0.0.0.0/0"))
+		}
+		n.Annotations[kubePrefix+AnnotationAllowedIPs] = strings.Join(cidrs, ",")
+	}
+	return n
+}
+
+func (w world) pick(s ...string) string { return s[w.IntN(len(s))] }
+func (w world) name() string            { return fmt.Sprintf("n%d", w.IntN(8)) }
+func (w world) addr() string            { return fmt.Sprintf("10.%d.0.%d", w.IntN(3), w.IntN(3)) }
+func (w world) addr6() string           { return fmt.Sprintf("fd00:%d::%d", w.IntN(2), w.IntN(3)) }
+func (w world) cidr() string {
+	return fmt.Sprintf("%s/%s", w.addr(), w.pick("8", "16", "24", "30", "31", "32"))
+}
+
+func (w world) snapshot() (s Snapshot) {
+	for i := range 1 + w.IntN(8) {
+		s.Nodes = append(s.Nodes, w.node(fmt.Sprintf("n%d", i)))
+	}
+	for i := range w.IntN(3) {
+		f := Fragment{Name: fmt.Sprintf("f%d.conf", i)}
+		if w.IntN(4) == 0 {
+			f.Err = fmt.Errorf("cannot be read")
+		}
+		for range w.IntN(3) {
+			f.Peers = append(f.Peers, wgquick.Peer{PublicKey: key(w.name()), AllowedIPs: []netip.Prefix{netip.MustParsePrefix(w.cidr()).Masked()}})
+		}
+		s.Fragments = append(s.Fragments, f)
+	}
+	return s
+}
+
+func (w world) self() Self {
+	self := us(Hub)
+	if w.IntN(2) == 0 {
+		self = ourSite()
+		if w.IntN(3) == 0 {
+			self.HubAllowedIPs = prefixes(w.pick("0.0.0.0/0", "10.0.0.0/8"), "fd00::/16")
+		}
+	}
+	return self
+}
+
+// mutated is s after some Nodes have changed their minds.
+func (w world) mutated(s Snapshot) Snapshot {
+	next := w.snapshot()
+	for i, n := range s.Nodes {
+		if i < len(next.Nodes) && w.IntN(2) == 0 {
+			next.Nodes[i] = n
+		}
+	}
+	return next
+}
+
+// FuzzLaws walks through the life of a cluster. What build checks holds at every step; and a newcomer takes nothing
+// from anybody.
+func FuzzLaws(f *testing.F) {
+	for seed := range uint64(500) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		w := world{rand.New(rand.NewPCG(seed, 0))}
+		p := Policy{Prefix: kubePrefix}
+		if w.IntN(4) == 0 {
+			p.PeerCIDRs = prefixes("10.0.0.0/9", "fd00::/16")
+		}
+		self, s := w.self(), w.snapshot()
+		var prev *wgquick.Config
+		for range 4 {
+			prev, _ = build(t, self, s, prev, p)
+
+			newcomer := w.node("newcomer")
+			if self.Role == Spoke {
+				delete(newcomer.Labels, kubePrefix+LabelHub) // failover is meant to change who has a range
+			}
+			joined := Snapshot{Nodes: append(slices.Clone(s.Nodes), newcomer), Fragments: s.Fragments}
+			after, _ := build(t, self, joined, prev, p)
+			after.Peers = slices.DeleteFunc(after.Peers, func(p wgquick.Peer) bool { return p.Origin.Name == newcomer.Name })
+			if len(prev.Peers)+len(after.Peers) > 0 {
+				equal(t, "a newcomer came", prev.Peers, after.Peers)
+			}
+
+			s = w.mutated(s)
+		}
+		// A last proposal that contradicts itself, as after a change of flags, is no reason to do so too.
+		other, _ := build(t, w.self(), w.snapshot(), nil, p)
+		prev.Peers = append(prev.Peers, other.Peers...)
+		build(t, self, s, prev, p)
+	})
+}
+
+// FuzzValues: whatever stands in an annotation, the file can be written, and read back, and costs others nothing.
+func FuzzValues(f *testing.F) {
+	f.Add("a", "x", "y", "z", "w")
+	f.Add("spoke", key("b").String(), "10.0.0.0/8, 10.0.0.0/33,,", "[::1]:0", "fe80::1%eth0")
+	f.Add("n\n[Peer]", zeroKey, "::ffff:1.2.3.4/24,1.2.3.4", "1.2.3.4:99999", "\x00\xff")
+	f.Add("a", key("a").String(), "\u202e10.0.0.0/24", "[::ffff:1.2.3.4]:5", "0.0.0.0")
+	f.Fuzz(func(t *testing.T, name, publicKey, allowedIPs, endpoint, vpcIP string) {
+		n := node("x", "site=lab", "ip=10.77.0.1")
+		n.Name, n.UID = name, name
+		for k, v := range map[string]string{AnnotationPublicKey: publicKey, AnnotationAllowedIPs: allowedIPs, AnnotationEndpoint: endpoint, AnnotationVPCIP: vpcIP} {
+			n.Annotations[kubePrefix+k] = v
+		}
+		good := node("good", "site=lab", "ip=100.99.0.1", "vpc-ip=192.0.2.77")
+		p := Policy{Prefix: kubePrefix}
+		for _, self := range []Self{us(Hub), ourSite()} {
+			before, _ := build(t, self, Snapshot{Nodes: []Node{good}}, nil, p)
+			after, _ := build(t, self, Snapshot{Nodes: []Node{n, good}}, before, p)
+			if name != good.Name && summary(after)[good.Name] != summary(before)[good.Name] {
+				t.Fatalf("another's claim costs good: %v", summary(after))
+			}
+		}
+	})
+}

@@ -1,0 +1,116 @@
+package overlay
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"wg-kube/templates/wgquick"
+)
+
+// Rejection is one claim that was not granted, or that is still waited for.
+type Rejection struct {
+	Origin  wgquick.Origin
+	Field   string // the annotation without the prefix, or the key of a fragment; "" for the object as a whole
+	Value   string // what was claimed, as it came; never a secret
+	Reason  string
+	Waiting bool // nothing is wrong, something is not there yet
+}
+
+const (
+	maxValue   = 80  // bytes of a value that String shows
+	maxReason  = 240 // bytes of a reason that String shows
+	maxRefused = 100 // lines of a file that say who was refused
+	maxPerNode = 8   // prefixes of one Node that are refused one by one; the others are counted
+)
+
+// String is one line of printable ASCII: ORIGIN: FIELD "VALUE": REASON.
+func (r Rejection) String() string {
+	var b strings.Builder
+	origin := r.Origin.String()
+	if !plain(r.Origin.Name) {
+		origin = r.Origin.Kind + "/" + quote(r.Origin.Name)
+	}
+	b.WriteString(origin)
+	if r.Field != "" || r.Value != "" {
+		b.WriteString(":")
+	}
+	if r.Field != "" {
+		b.WriteString(" " + r.Field)
+	}
+	if r.Value != "" {
+		b.WriteString(" " + quote(r.Value))
+	}
+	b.WriteString(": " + oneLine(r.Reason, maxReason))
+	return b.String()
+}
+
+// sorted orders rejections for the file and for people, and drops repetitions.
+func sorted(rs []Rejection) []Rejection {
+	slices.SortFunc(rs, func(a, b Rejection) int {
+		return cmp.Or(
+			cmp.Compare(a.Origin.Name, b.Origin.Name),
+			cmp.Compare(a.Origin.Kind, b.Origin.Kind),
+			cmp.Compare(a.Origin.UID, b.Origin.UID),
+			cmp.Compare(a.Field, b.Field),
+			cmp.Compare(a.Value, b.Value),
+			cmp.Compare(a.Reason, b.Reason))
+	})
+	return slices.Compact(rs)
+}
+
+// refusedLines is what the file says of rejections: never more than a person reads.
+func refusedLines(rs []Rejection) []string {
+	var lines []string
+	for i, r := range rs {
+		if i == maxRefused {
+			return append(lines, fmt.Sprintf("and %d more", len(rs)-i))
+		}
+		lines = append(lines, r.String())
+	}
+	return lines
+}
+
+// fewer keeps one Node from filling the file with its refusals: the first few, in order, then a count.
+func fewer(rs []Rejection) []Rejection {
+	if len(rs) <= maxPerNode {
+		return rs
+	}
+	rs = sorted(rs)
+	more := Rejection{Origin: rs[0].Origin, Field: rs[0].Field}
+	more.Reason = fmt.Sprintf("and %d more that are refused", len(rs)-maxPerNode)
+	return append(rs[:maxPerNode:maxPerNode], more)
+}
+
+// quote shows a value from outside: whatever it holds, the result is printable and short.
+func quote(s string) string {
+	if len(s) > maxValue {
+		return strconv.QuoteToASCII(s[:maxValue]) + "..."
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+// oneLine is a text from outside as a comment can hold it: printable ASCII, single blanks, at most limit bytes.
+func oneLine(s string, limit int) string {
+	s = strings.Map(func(r rune) rune {
+		if r > '~' || r < ' ' {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > limit {
+		s = strings.TrimSpace(s[:limit]) + "..."
+	}
+	return s
+}
+
+// plain reports whether s can be a name in a comment that is read back: the characters of Kubernetes and file names.
+func plain(s string) bool {
+	return s != "" && len(s) <= 253 && strings.IndexFunc(s, func(r rune) bool {
+		alnum := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		return !alnum && !strings.ContainsRune("-._:@+", r)
+	}) < 0
+}
