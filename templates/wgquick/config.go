@@ -2,8 +2,11 @@
 //
 // The grammar is that of wg(8) and wg-quick(8), as the programs behave and not only as they are documented;
 // files that they refuse are refused here with file and line. A few files that they accept are refused as well,
-// because what they mean is never what was meant: the same peer twice, a port above 65535, SaveConfig,
-// an MTU below 1280 beside an IPv6 address.
+// because what they mean is never what was meant (the same peer twice, a port above 65535, SaveConfig,
+// an MTU below 1280 beside an IPv6 address) or not the same to every reader (octal numbers, ports by name).
+// The list is whole in judge_test.go, with the reason for each: there the real programs judge this package.
+//
+// Where versions of wg-quick differ, the newer one counts: # does not end a hook.
 //
 // The package is pure. It opens no file, resolves no name and knows no device.
 package wgquick

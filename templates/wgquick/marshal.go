@@ -1,6 +1,58 @@
 package wgquick
 
-import "fmt"
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"net/netip"
+	"strings"
+	"text/template"
+	"time"
+)
+
+//go:embed wgquick.conf.tmpl
+var fileText string
+
+var fileTemplate = template.Must(template.New("wgquick.conf").Funcs(template.FuncMap{
+	"prefixes": joinPrefixes,
+	"words":    func(s []string) string { return strings.Join(s, ", ") },
+	"rfc3339":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+}).Parse(fileText))
 
 // Marshal writes the file. It parses what it wrote and compares: the result means c, or there is an error.
-func (c *Config) Marshal() ([]byte, error) { return nil, fmt.Errorf("not written yet") }
+// The same c gives the same bytes.
+func (c *Config) Marshal() ([]byte, error) {
+	for _, s := range c.comments() {
+		if !fitsComment(s) {
+			return nil, fmt.Errorf("comment: %w", bad(s, "has a character that does not belong in one"))
+		}
+	}
+	var out bytes.Buffer
+	if err := fileTemplate.Execute(&out, c); err != nil {
+		return nil, err
+	}
+	if c.End {
+		out.WriteByte('\n')
+		out.Write(markFor(out.Bytes()))
+		out.WriteByte('\n')
+	}
+	back, err := Parse("written", out.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	if what := c.difference(back); what != "" {
+		return nil, fmt.Errorf("%s: no file says this: what was written reads back as something else", what)
+	}
+	return out.Bytes(), nil
+}
+
+func joinPrefixes(ps []netip.Prefix) string {
+	var b []byte
+	for i, p := range ps {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = p.AppendTo(b)
+	}
+	return string(b)
+}
