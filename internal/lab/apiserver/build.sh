@@ -16,6 +16,7 @@ if [ ! -d "$bin" ]; then
 	flock 9 # the kernel lets go of it, however this script ends
 fi
 if [ ! -d "$bin" ]; then
+	rm -rf "$cache"/.apiserver-* # of a build that was killed
 	tmp=$(mktemp -d "$cache/.apiserver-XXXXXX")
 	trap 'rm -rf "$tmp"' EXIT
 	trap 'exit 1' HUP INT TERM

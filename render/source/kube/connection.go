@@ -1,0 +1,170 @@
+package kube
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+
+	"wg-kube/render/overlay"
+)
+
+// connection is what is watched with one credential.
+type connection struct {
+	cfg     Config
+	host    string // of the API server, without the port
+	http    *http.Client
+	client  corev1.NodeInterface
+	trouble *trouble
+	changed func() // its Nodes are others than before
+
+	ownChanged chan struct{}
+	own, hubs  *query
+
+	mu    sync.Mutex
+	peers *query // nil: not seen yet, or a spoke without a site
+}
+
+func newConnection(cfg Config, config *rest.Config, changed func()) (*connection, error) {
+	config = rest.CopyConfig(config)
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	server, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, err
+	}
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	core, err := corev1.NewForConfigAndClient(config, client)
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{
+		cfg:        cfg,
+		host:       server.Hostname(),
+		http:       client,
+		client:     core.Nodes(),
+		trouble:    newTrouble(cfg.Log),
+		changed:    changed,
+		ownChanged: make(chan struct{}, 1),
+	}
+	own := selector{fields: fields.OneTermEqualSelector("metadata.name", cfg.Node).String()}
+	c.own = c.query("own node", own, func() {
+		select {
+		case c.ownChanged <- struct{}{}:
+		default:
+		}
+		changed()
+	})
+	c.hubs = c.query("hubs", selector{labels: cfg.Prefix + overlay.LabelHub + "=true"}, changed)
+	return c, nil
+}
+
+// run watches until ctx is done. It calls synced whenever every Node there is has been seen once, which is anew
+// after the site became another.
+func (c *connection) run(ctx context.Context, synced func()) {
+	defer c.http.CloseIdleConnections()
+	c.own.start(ctx)
+	c.hubs.start(ctx)
+	if !c.own.wait(ctx) || !c.hubs.wait(ctx) {
+		return
+	}
+	var next *query // the peers that are watched: shown as soon as it has them all
+	var complete <-chan struct{}
+	for {
+		if want := c.wantedPeers(next); next == nil || next.selector != want {
+			if next != nil {
+				next.stop()
+			}
+			next = c.query("peers", want, c.changed)
+			complete = next.synced
+			next.start(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.ownChanged:
+		case <-complete:
+			complete = nil
+			c.mu.Lock()
+			c.peers = next
+			c.mu.Unlock()
+			synced()
+		}
+	}
+}
+
+// wantedPeers is, for a hub, every peer; for a spoke the peers of its site. A spoke without a site watches none.
+func (c *connection) wantedPeers(now *query) selector {
+	peer := c.cfg.Prefix + overlay.LabelPeer + "=true"
+	if c.cfg.Role == overlay.Hub {
+		return selector{labels: peer}
+	}
+	site := c.cfg.Site
+	if site == "" {
+		own, ok := c.ownNode()
+		if !ok && now != nil {
+			return now.selector // a Node that is gone does not say that it moved
+		}
+		site = own.Labels[c.cfg.Prefix+overlay.LabelSite]
+	}
+	if site == "" {
+		return selector{}
+	}
+	return selector{labels: peer + "," + c.cfg.Prefix + overlay.LabelSite + "=" + site}
+}
+
+// ownNode is the own Node, if it is there.
+func (c *connection) ownNode() (overlay.Node, bool) {
+	for _, n := range c.own.nodes() {
+		return n.Node, true
+	}
+	return overlay.Node{}, false
+}
+
+// queries are those whose Nodes are shown.
+func (c *connection) queries() []*query {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.peers == nil {
+		return []*query{c.own, c.hubs}
+	}
+	return []*query{c.own, c.hubs, c.peers}
+}
+
+// nodes merges what the queries have, by name. Two watches are never equally far: the newer state of a Node counts.
+func (c *connection) nodes() []overlay.Node {
+	all := map[string]versioned{}
+	for _, q := range c.queries() {
+		for _, n := range q.nodes() {
+			if have, ok := all[n.Name]; !ok || n.newerThan(have) {
+				all[n.Name] = n
+			}
+		}
+	}
+	nodes := make([]overlay.Node, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		nodes = append(nodes, all[name].Node)
+	}
+	return nodes
+}
+
+// lastHeard is the oldest of what the queries say.
+func (c *connection) lastHeard() time.Time {
+	var oldest time.Time
+	for i, q := range c.queries() {
+		if t := q.lastHeard(); i == 0 || t.Before(oldest) {
+			oldest = t
+		}
+	}
+	return oldest
+}

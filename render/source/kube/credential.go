@@ -1,0 +1,95 @@
+package kube
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"path/filepath"
+	"reflect"
+	"slices"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// userAgent is what the API server's audit log knows this program by.
+const userAgent = "wg-render"
+
+// inClusterFiles is where a pod finds what is not in its environment. client-go itself reads the token again.
+var inClusterFiles = []string{"/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"}
+
+// credential is how to reach the API server and as whom: what the files said when they were read.
+type credential struct {
+	config *rest.Config
+	file   *clientcmdapi.Config // as written; nil in a cluster
+	files  []string             // that it was read from; known in part also when it is of no use as yet
+}
+
+// load reads the kubeconfig, and the certificates and keys that it names. It holds what these files contain: when
+// one of them changes, load returns another credential.
+func load(kubeconfig string) (credential, error) {
+	if kubeconfig == "" {
+		c := credential{files: inClusterFiles}
+		config, err := rest.InClusterConfig()
+		if err != nil {
+			return c, err
+		}
+		return c.with(config)
+	}
+	paths := filepath.SplitList(kubeconfig)
+	c := credential{files: paths}
+	file, err := (&clientcmd.ClientConfigLoadingRules{Precedence: paths}).Load()
+	if err != nil {
+		return c, err
+	}
+	if len(file.Clusters) == 0 {
+		return c, errors.New("not there, or empty")
+	}
+	c.file, c.files = file, filesOf(paths, file)
+	config, err := clientcmd.NewNonInteractiveClientConfig(*file, "", &clientcmd.ConfigOverrides{}, nil).ClientConfig()
+	if err != nil {
+		return c, err
+	}
+	return c.with(config)
+}
+
+// with completes c with the content of the files that config names.
+func (c credential) with(config *rest.Config) (credential, error) {
+	if err := rest.LoadTLSFiles(config); err != nil {
+		return c, err
+	}
+	config.CAFile, config.CertFile, config.KeyFile = "", "", ""
+	config.UserAgent = userAgent
+	config.WarningHandler = rest.NoWarnings{} // they are about API versions, not for whoever runs this
+	c.config = config
+	return c, nil
+}
+
+// equal reports whether both reach the same server in the same way as the same user.
+func (c credential) equal(o credential) bool {
+	if c.config == nil || o.config == nil {
+		return c.config == o.config
+	}
+	return c.config.Host == o.config.Host &&
+		bytes.Equal(c.config.CAData, o.config.CAData) &&
+		bytes.Equal(c.config.CertData, o.config.CertData) &&
+		bytes.Equal(c.config.KeyData, o.config.KeyData) &&
+		reflect.DeepEqual(c.file, o.file)
+}
+
+// filesOf are the kubeconfigs and every file that they name.
+func filesOf(paths []string, file *clientcmdapi.Config) []string {
+	all := map[string]bool{}
+	for _, p := range paths {
+		all[p] = true
+	}
+	for _, c := range file.Clusters {
+		all[c.CertificateAuthority] = true
+	}
+	for _, u := range file.AuthInfos {
+		all[u.ClientCertificate], all[u.ClientKey] = true, true
+	}
+	delete(all, "")
+	return slices.Sorted(maps.Keys(all))
+}

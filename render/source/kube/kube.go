@@ -1,0 +1,198 @@
+// Package kube is the source of Nodes that watches an API server, and the only place of the pipeline that talks to
+// one. It also writes what this node says of itself to its own Node.
+//
+// It watches no more than it needs: a hub the peers and the hubs, a spoke the hubs and its own site, both their own
+// Node; and keeps no more of a Node than the overlay reads. It judges nothing, and it never touches a label or an
+// annotation without the prefix, or another's Node.
+//
+// What it has seen it keeps: a credential that goes, or a server that cannot be reached, changes no Node.
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
+
+	"wg-kube/internal/watch"
+	"wg-kube/render/overlay"
+)
+
+// Config says what to watch, and as whom.
+type Config struct {
+	Kubeconfig string        // a path, or several as in $KUBECONFIG; they may not exist yet. Empty: in-cluster
+	Node       string        // the name of the own Node, which may not exist yet
+	Role       overlay.Role  // says which other Nodes are watched
+	Prefix     string        // of labels and annotations
+	Site       string        // of a spoke; empty: the site label of its own Node
+	FirstSync  time.Duration // how long the streamed first list may take before a plain one is asked for; zero: 30 s
+	Log        *slog.Logger
+}
+
+// Source is connected to an API server while Run runs, as soon as there is a credential.
+type Source struct {
+	cfg     Config
+	changed chan struct{}
+
+	mu        sync.Mutex
+	conn      *connection // the one in use; nil: none yet
+	view      *connection // the one whose Nodes are shown: conn, as soon as it has them all
+	synced    bool
+	published published
+}
+
+// New checks c. It connects to nothing.
+func New(c Config) (*Source, error) {
+	if c.FirstSync == 0 {
+		c.FirstSync = 30 * time.Second
+	}
+	if c.Kubeconfig == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
+		return nil, errors.New("no kubeconfig is named, and KUBERNETES_SERVICE_HOST is not set: this is no pod")
+	}
+	if wrong := validation.IsQualifiedName(c.Prefix + overlay.LabelPeer); len(wrong) > 0 {
+		return nil, fmt.Errorf("annotation prefix %q: %s", c.Prefix, strings.Join(wrong, "; "))
+	}
+	if wrong := validation.IsValidLabelValue(c.Site); len(wrong) > 0 {
+		return nil, fmt.Errorf("site %q: %s", c.Site, strings.Join(wrong, "; "))
+	}
+	return &Source{cfg: c, changed: make(chan struct{}, 1)}, nil
+}
+
+// Changed has a signal waiting when Snapshot may return something else than before.
+func (s *Source) Changed() <-chan struct{} { return s.changed }
+
+func (s *Source) signal() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Snapshot returns the Nodes as they are known now, by name. synced never goes back.
+func (s *Source) Snapshot() (nodes []overlay.Node, synced bool) {
+	s.mu.Lock()
+	view, synced := s.view, s.synced
+	s.mu.Unlock()
+	if view == nil {
+		return nil, false
+	}
+	return view.nodes(), synced
+}
+
+// LastSync is when the API server was last heard of, on the watch that has been silent for longest; zero: never.
+// A server that is well sends something about once a minute.
+func (s *Source) LastSync() time.Time {
+	s.mu.Lock()
+	view := s.view
+	s.mu.Unlock()
+	if view == nil {
+		return time.Time{}
+	}
+	return view.lastHeard()
+}
+
+// APIServerAddrs are the addresses at which the API server is reached, as far as the credential names them by
+// address and not by name. It is empty while there is no credential.
+func (s *Source) APIServerAddrs() []netip.Addr {
+	s.mu.Lock()
+	conn := s.conn
+	s.mu.Unlock()
+	var hosts []string
+	if conn != nil {
+		hosts = append(hosts, conn.host)
+	}
+	hosts = append(hosts, os.Getenv("KUBERNETES_SERVICE_HOST"))
+	var addrs []netip.Addr
+	for _, h := range hosts {
+		if a, err := netip.ParseAddr(h); err == nil {
+			addrs = append(addrs, a.Unmap())
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Compact(addrs)
+}
+
+// Run watches until ctx is done. It waits for a credential, and connects anew when it becomes another.
+func (s *Source) Run(ctx context.Context) error {
+	var inUse credential
+	disconnect := func() {}
+	defer func() { disconnect() }()
+	said := ""
+	for files := []string(nil); ctx.Err() == nil; {
+		watched, unwatch, err := watchFiles(ctx, s.cfg.Log, files)
+		if err != nil {
+			return err
+		}
+		// The watch stands before the files are read: what changes in between is seen.
+		for ctx.Err() == nil {
+			now, err := load(s.cfg.Kubeconfig)
+			switch {
+			case err == nil && !now.equal(inUse):
+				disconnect()
+				disconnect = s.connect(ctx, now.config)
+				inUse, said = now, ""
+			case err != nil && err.Error() != said:
+				said = err.Error()
+				msg := "waits for a credential for the API server"
+				if inUse.config != nil {
+					msg = "goes on with the credential that it has"
+				}
+				s.cfg.Log.Warn(msg, "path", s.cfg.Kubeconfig, "err", err)
+			}
+			if !slices.Equal(now.files, files) {
+				files = now.files
+				break
+			}
+			select {
+			case <-ctx.Done():
+			case <-watched:
+			}
+		}
+		unwatch()
+	}
+	return nil
+}
+
+func watchFiles(ctx context.Context, log *slog.Logger, files []string) (<-chan struct{}, context.CancelFunc, error) {
+	w, err := watch.New(log, files...)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	go w.Run(ctx)
+	return w.C, cancel, nil
+}
+
+// connect begins to watch with config. The Nodes shown until then stay until it has seen them all.
+func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	conn, err := newConnection(s.cfg, config, s.signal)
+	if err != nil {
+		s.cfg.Log.Error("the credential for the API server is of no use", "path", s.cfg.Kubeconfig, "err", err)
+		return cancel
+	}
+	s.mu.Lock()
+	s.conn = conn
+	if !s.synced {
+		s.view = conn // better some Nodes than none, for whoever does not mind
+	}
+	s.mu.Unlock()
+	go conn.run(ctx, func() {
+		s.mu.Lock()
+		if s.conn == conn {
+			s.view, s.synced = conn, true
+		}
+		s.mu.Unlock()
+		s.signal()
+	})
+	return cancel
+}

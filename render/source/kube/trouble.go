@@ -1,0 +1,75 @@
+package kube
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// trouble tells what is wrong with the watches: when it begins, when it becomes something else, and when it is
+// over; not with every try.
+type trouble struct {
+	log *slog.Logger
+	mu  sync.Mutex
+	now map[string]metav1.StatusReason // by watch
+}
+
+func newTrouble(log *slog.Logger) *trouble {
+	return &trouble{log: log, now: map[string]metav1.StatusReason{}}
+}
+
+// over takes in that the watch what runs.
+func (t *trouble) over(what string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, was := t.now[what]; was {
+		delete(t.now, what)
+		t.log.Info("reads Nodes again", "op", "watch "+what)
+	}
+}
+
+// is takes in why a request of the watch what failed.
+func (t *trouble) is(what string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
+		return // the ordinary course of a watch
+	}
+	reason := apierrors.ReasonForError(err)
+	if was, ok := t.now[what]; ok && was == reason {
+		return
+	}
+	t.now[what] = reason
+	t.log.Error("cannot read Nodes", "op", "watch "+what, "err", explain(reason, err))
+}
+
+// stalled takes in that the stream of the watch what has not come to its end.
+func (t *trouble) stalled(what string, after time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.now[what]; known {
+		return
+	}
+	t.log.Warn("the API server does not end its first list: asks for it in one piece",
+		"op", "watch "+what, "err", fmt.Errorf("no end of the stream in %v", after))
+}
+
+// explain adds to err what to do about it.
+func explain(reason metav1.StatusReason, err error) error {
+	switch {
+	case reason == metav1.StatusReasonForbidden && strings.Contains(err.Error(), `"system:node:`):
+		return fmt.Errorf("%w: since Kubernetes 1.32 a kubelet's credential reads only its own Node: "+
+			"give wg-render a credential of its own, or bind a ClusterRole that may list and watch nodes "+
+			"to the group system:nodes", err)
+	case reason == metav1.StatusReasonForbidden:
+		return fmt.Errorf("%w: bind a ClusterRole that may list and watch nodes to this user", err)
+	case reason == metav1.StatusReasonUnauthorized:
+		return fmt.Errorf("%w: the credential is not, or no longer, accepted", err)
+	}
+	return err
+}
