@@ -10,9 +10,6 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-// HeadLine is the first line of every proposal.
-const HeadLine = "Proposed by wg-render."
-
 // Kinds of origin.
 const (
 	kindNode     = "Node"
@@ -68,7 +65,7 @@ func head(self Self, p Policy) []string {
 		of += ", from " + oneLine(p.From, maxReason)
 	}
 	return []string{
-		HeadLine,
+		wgquick.ProposalHead,
 		of + ".",
 		fmt.Sprintf("It is written anew at every change. Edit the %s* annotations of a Node, or %s, instead.",
 			oneLine(p.Prefix, maxReason), fragments),

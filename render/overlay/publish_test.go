@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"wg-kube/templates/wgquick"
 )
 
 func TestPublish(t *testing.T) {
@@ -73,7 +75,7 @@ func TestAlone(t *testing.T) {
 	c := Alone(us(Hub), Policy{Prefix: kubePrefix})
 	built, _ := build(t, us(Hub), Snapshot{}, nil, Policy{Prefix: kubePrefix})
 	equal(t, "alone, and built from nothing", c, built)
-	if c.Head[0] != HeadLine || !c.End || !c.Interface.PrivateKey.IsZero() || len(c.Peers) > 0 {
+	if c.Head[0] != wgquick.ProposalHead || !c.End || !c.Interface.PrivateKey.IsZero() || len(c.Peers) > 0 {
 		t.Errorf("alone: %+v", c)
 	}
 }

@@ -18,6 +18,9 @@ import (
 	"time"
 )
 
+// ProposalHead is the first line of Head in every file that wg-render writes. Such a file ends with an end mark.
+const ProposalHead = "Proposed by wg-render."
+
 // Config is one wg-quick file.
 // The zero value is an interface without key, address or peer.
 type Config struct {

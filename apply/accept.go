@@ -1,0 +1,57 @@
+package apply
+
+import (
+	"context"
+	"errors"
+)
+
+// Accept promotes the proposal as it is, with nothing held, and returns what that changes in the file in force, for
+// people. A daemon that runs sees the file change; without one, Once applies it. That somebody names the interface
+// is enough for it to take this one proposal.
+func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
+	c.Proposed = []string{name}
+	i, unlock, err := c.alone(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	f := i.files
+	switch {
+	case f.proposal.config == nil:
+		return nil, f.proposal.err
+	case f.inForce.config == nil:
+		return nil, f.inForce.err
+	}
+	next, err := f.next(f.inForce.config.Interface.PrivateKey, true)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := i.accepted(ctx, next.config); err != nil {
+		return nil, err
+	}
+	said := changes(f, next)
+	_, err = f.write(next)
+	return said, err
+}
+
+// alone opens an interface for a command: nobody else does anything to it until unlock is called, and its files
+// have been read.
+func (c Config) alone(ctx context.Context, name string) (i *iface, unlock func(), err error) {
+	if err := c.prepare(); err != nil {
+		return nil, nil, err
+	}
+	waiting, cancel := context.WithTimeoutCause(ctx, lockWait, errors.New("for too long"))
+	defer cancel()
+	unlock, err = lock(waiting, c.lockFile(name))
+	if err != nil {
+		return nil, nil, err
+	}
+	i = c.newIface(name, func() {})
+	if err := i.files.readQuiet(ctx); err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return i, unlock, nil
+}

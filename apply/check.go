@@ -1,0 +1,54 @@
+package apply
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"wg-kube/apply/plan"
+	"wg-kube/templates/wgquick"
+)
+
+// Check returns every fault of a file, without looking at the machine. As a proposal it may say no more than
+// Allowed; what wg-render wrote is always checked as one.
+func Check(path string, asProposal bool) error {
+	f, _, err := open(path, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSize))
+	if err != nil {
+		return plain(path, err)
+	}
+	var allowed wgquick.Allow
+	if asProposal || proposed(b) {
+		allowed = Allowed()
+	}
+	c, err := wgquick.ParseAllowed(path, b, allowed)
+	if err != nil {
+		return err
+	}
+	if proposed(b) && !c.End {
+		return fmt.Errorf("%s: cut short or edited: its last line is not the end mark that wg-render wrote", path)
+	}
+	_, err = plan.Want(anywhere(c), strings.TrimSuffix(filepath.Base(path), ".conf"), plan.Underlay{})
+	return inFile(path, err)
+}
+
+// anywhere is c without what only the machine knows the meaning of: the way to an endpoint, and the names of
+// routing tables.
+func anywhere(c *wgquick.Config) *wgquick.Config {
+	out := *c
+	out.Peers = slices.Clone(c.Peers)
+	for i := range out.Peers {
+		out.Peers[i].Endpoint = wgquick.Endpoint{}
+	}
+	if _, err := strconv.ParseUint(c.Interface.Table, 0, 32); err != nil && c.Interface.Table != "off" {
+		out.Interface.Table = ""
+	}
+	return &out
+}

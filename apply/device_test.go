@@ -1,0 +1,230 @@
+package apply
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"wg-kube/internal/lab"
+	"wg-kube/templates/wgquick"
+)
+
+// These tests run the program itself on real devices.
+
+// machine is a host with wg-apply on it.
+type machine struct {
+	*lab.Host
+	program string
+}
+
+func newMachine(t *testing.T, name string) *machine {
+	t.Helper()
+	m := &machine{lab.NewHost(t, name), lab.Build(t, "wg-kube/cmd/wg-apply")}
+	lab.Build(t, "wg-kube/cmd/wg-device") // beside it, for a kernel without WireGuard
+	m.Run(t, "mkdir", "-p", "/run/proposals")
+	return m
+}
+
+func (m *machine) args(args ...string) []string {
+	return slices.Concat([]string{m.program, "--proposals", "/run/proposals"}, args)
+}
+
+func (m *machine) apply(t *testing.T, args ...string) string {
+	t.Helper()
+	return m.Run(t, m.args(args...)...)
+}
+
+func (m *machine) start(t *testing.T, args ...string) *lab.Process {
+	t.Helper()
+	return m.Start(t, m.args(append([]string{"run"}, args...)...)...)
+}
+
+// state is what a device is, for people, without what the kernel makes up and whose routes they are.
+func (m *machine) state(t *testing.T, iface string) string {
+	t.Helper()
+	var b strings.Builder
+	for _, command := range []string{
+		"wg showconf " + iface + " | sort",
+		"ip -o addr show dev " + iface + " scope global | sed 's/.*inet/inet/; s/ valid_lft.*//'",
+		"ip -o link show dev " + iface + " | grep -o 'mtu [0-9]*'",
+		"ip -4 route show table all dev " + iface + " | sed 's/ proto [a-z0-9]*//' | sort",
+		"ip -6 route show table all dev " + iface + " | grep -v fe80 | grep -v ff00 | sed 's/ proto [a-z0-9]*//' | sort",
+		"(ip -4 rule; ip -6 rule) | cut -d: -f2- | sed 's/ proto [a-z0-9]*//'",
+	} {
+		b.WriteString(m.Run(t, "sh", "-c", command))
+	}
+	return blanks.ReplaceAllString(b.String(), " ")
+}
+
+var blanks = regexp.MustCompile(`[ \t]+`)
+
+// person is a file made by hand, with a key of its own.
+func person(t *testing.T, address string, port int) (file string, public wgquick.PublicKey) {
+	t.Helper()
+	key, err := wgquick.NewPrivateKey()
+	must(t, err)
+	return fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = %s\nListenPort = %d\n", key.Reveal(), address, port), key.Public()
+}
+
+func section(key wgquick.PublicKey, allowed, more string) string {
+	return fmt.Sprintf("\n[Peer]\nPublicKey = %s\nAllowedIPs = %s\n%s", key, allowed, more)
+}
+
+func TestDeviceOnceTwiceAndAsWGQuick(t *testing.T) {
+	for name, allowed := range map[string]string{
+		"host and network":           "10.7.0.2/32, 192.168.7.0/24, 192.168.7.64/26",
+		"two families":               "10.7.0.2/32, fd00:7::2/128, fd00:77::/64",
+		"a default route":            "0.0.0.0/0, ::/0",
+		"nothing outside its subnet": "10.7.0.0/25",
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, _ := person(t, "10.7.0.1/24, fd00:7::1/64", 51820)
+			_, other := person(t, "", 0)
+			file += section(other, allowed, "PersistentKeepalive = 25\n")
+			a, b := newMachine(t, "apply"), newMachine(t, "quick")
+			for _, m := range []*machine{a, b} {
+				m.Write(t, "/etc/wireguard/wg0.conf", file, 0o600)
+			}
+			if out := a.apply(t, "once", "wg0"); !strings.Contains(out, "msg=changed") {
+				t.Errorf("the first time it changes nothing:\n%s", out)
+			}
+			if out := a.apply(t, "once", "wg0"); strings.Contains(out, "op=") {
+				t.Errorf("the second time it changes something:\n%s", out)
+			}
+			if out := a.apply(t, "plan"); out != "" {
+				t.Errorf("there is something left to do:\n%s", out)
+			}
+			lab.WGQuickUp(t, b.Host, "wg0")
+			if got, want := a.state(t, "wg0"), b.state(t, "wg0"); got != want {
+				t.Errorf("wg-apply:\n%s\nwg-quick:\n%s", got, want)
+			}
+			before := b.state(t, "wg0")
+			b.apply(t, "once", "wg0") // takes over what wg-quick made
+			if got := b.state(t, "wg0"); got != before {
+				t.Errorf("taken over:\n%s\nbefore:\n%s", got, before)
+			}
+			a.apply(t, "down", "wg0")
+			if _, code := a.Try("ip", "link", "show", "wg0"); code == 0 {
+				t.Error("down leaves the link")
+			}
+		})
+	}
+}
+
+// pair is two machines that talk through a tunnel which both have from a file.
+func pair(t *testing.T) (a, b *machine, fileA string) {
+	t.Helper()
+	a, b = newMachine(t, "a"), newMachine(t, "b")
+	lab.Link(t, a.Host, "eth0", "10.9.0.1/24", b.Host, "eth0", "10.9.0.2/24")
+	fileA, keyA := person(t, "10.7.0.1/24", 51820)
+	fileB, keyB := person(t, "10.7.0.2/24", 51820)
+	fileA += section(keyB, "10.7.0.2/32", "Endpoint = 10.9.0.2:51820\n")
+	fileB += section(keyA, "10.7.0.1/32", "Endpoint = 10.9.0.1:51820\n")
+	a.Write(t, "/etc/wireguard/wg0.conf", fileA, 0o600)
+	b.Write(t, "/etc/wireguard/wg0.conf", fileB, 0o600)
+	b.apply(t, "once", "wg0")
+	return a, b, fileA
+}
+
+func (m *machine) eventually(t *testing.T, what, command string) {
+	t.Helper()
+	lab.Eventually(t, 10*time.Second, what, func() bool {
+		_, code := m.Try("sh", "-c", command)
+		return code == 0
+	})
+}
+
+func TestDeviceSurvivesTheDaemon(t *testing.T) {
+	a, b, file := pair(t)
+	daemon := a.start(t)
+	a.eventually(t, "the tunnel is up", "ping -c1 -W1 10.7.0.2")
+	stop := lab.Loss(t, a.Host, b.Host, "10.7.0.2", 500)
+
+	must(t, daemon.Kill())
+	daemon.Exit(t, 5*time.Second)
+	before := a.state(t, "wg0")
+	daemon = a.start(t)
+	_, third := person(t, "", 0)
+	a.Write(t, "/etc/wireguard/wg0.conf", file+section(third, "10.7.0.3/32, 192.168.3.0/24", ""), 0o600)
+	a.eventually(t, "a peer more", "ip route | grep -q 192.168.3.0/24")
+	a.Write(t, "/etc/wireguard/wg0.conf", file, 0o600)
+	a.eventually(t, "and gone again", "! ip route | grep -q 192.168.3.0/24")
+	a.eventually(t, "all of it", "! wg show wg0 peers | grep -q "+third.String())
+	must(t, daemon.Signal(syscall.SIGTERM))
+	if code := daemon.Exit(t, 5*time.Second); code != 0 {
+		t.Errorf("SIGTERM: exit code %d", code)
+	}
+	if lost := stop(); lost.Lost > 0 {
+		t.Errorf("%v", lost)
+	}
+	if got := a.state(t, "wg0"); got != before {
+		t.Errorf("after:\n%s\nbefore:\n%s", got, before)
+	}
+	if strings.Contains(daemon.Log(), "msg=drift") {
+		t.Errorf("what the daemon did itself is no drift:\n%s", daemon.Log())
+	}
+}
+
+func TestDeviceDriftIsRepaired(t *testing.T) {
+	a, _, file := pair(t)
+	_, third := person(t, "", 0)
+	a.Write(t, "/etc/wireguard/wg0.conf", file+section(third, "192.168.3.0/24", ""), 0o600)
+	daemon := a.start(t)
+	a.eventually(t, "up", "ip route | grep -q 192.168.3.0/24")
+	want := a.state(t, "wg0")
+	for what, command := range map[string]string{
+		"a route":    "ip route del 192.168.3.0/24",
+		"an address": "ip addr del 10.7.0.1/24 dev wg0",
+		"the MTU":    "ip link set mtu 1300 dev wg0",
+		"the link":   "ip link del wg0",
+	} {
+		a.Run(t, "sh", "-c", command)
+		lab.Eventually(t, 10*time.Second, what+" is back", func() bool {
+			_, code := a.Try("wg", "show", "wg0")
+			return code == 0 && a.state(t, "wg0") == want
+		})
+	}
+	if log := daemon.Log(); !strings.Contains(log, "msg=drift") {
+		t.Errorf("nothing is logged:\n%s", log)
+	}
+	a.apply(t, "down", "wg0")
+	time.Sleep(500 * time.Millisecond)
+	if _, code := a.Try("ip", "link", "show", "wg0"); code == 0 {
+		t.Error("the daemon brings up what a person took down")
+	}
+	a.apply(t, "once", "wg0")
+	if got := a.state(t, "wg0"); got != want {
+		t.Errorf("once:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestDeviceFromAProposal(t *testing.T) {
+	m := newMachine(t, "spoke")
+	daemon := m.start(t, "--proposed", "wg0")
+	m.eventually(t, "a key is published", "grep -q publicKey /run/wg-kube/wg0.json")
+	m.Write(t, "/run/proposals/wg0.conf", rendered(t, 1, 2, 3, 4, 5, 6), 0o640)
+	m.eventually(t, "six peers", `test "$(wg show wg0 peers | wc -l)" = 6`)
+	m.Write(t, "/run/proposals/wg0.conf", rendered(t, 9), 0o640)
+	m.eventually(t, "they are held, the new one comes", `test "$(wg show wg0 peers | wc -l)" = 7`)
+	if out := m.apply(t, "status"); strings.Count(out, "held        Node/node-0") != 6 || !strings.Contains(out, "removals are held") {
+		t.Errorf("status:\n%s", out)
+	}
+	m.apply(t, "accept", "wg0")
+	m.eventually(t, "one is left", `test "$(wg show wg0 peers | wc -l)" = 1`)
+	m.eventually(t, "nothing is held", "! grep -q held /run/wg-kube/wg0.json")
+	m.Write(t, "/run/proposals/wg0.conf", "[Interface]\nAddress = 10.0.0.1/24\nPostUp = touch /run/owned\n", 0o640)
+	m.eventually(t, "a hook is refused", "grep -q 'PostUp: may not be said here' /run/wg-kube/wg0.json")
+	must(t, daemon.Kill())
+	daemon.Exit(t, 5*time.Second)
+
+	quick := newMachine(t, "quick")
+	quick.Write(t, "/etc/wireguard/wg0.conf", m.Read(t, "/etc/wireguard/wg0.conf"), 0o600)
+	lab.WGQuickUp(t, quick.Host, "wg0")
+	if got, want := m.state(t, "wg0"), quick.state(t, "wg0"); got != want {
+		t.Errorf("wg-apply:\n%s\nwg-quick with the file in force:\n%s", got, want)
+	}
+}

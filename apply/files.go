@@ -1,0 +1,157 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"wg-kube/internal/atomicfile"
+	"wg-kube/internal/watch"
+	"wg-kube/templates/wgquick"
+)
+
+// files are the two files of an interface, and what they say. The proposal is looked at only if takesProposals.
+type files struct {
+	name           string
+	path           string // of the file in force
+	proposalPath   string
+	takesProposals bool
+	maxShrink      float64
+
+	settle   watch.Settler
+	inForce  parsed
+	proposal parsed
+}
+
+// parsed is a file that need not be parsed again until it changes.
+type parsed struct {
+	text
+	config *wgquick.Config // nil: there is no file, or it has faults
+	err    error
+}
+
+func (c Config) files(iface string) *files {
+	return &files{
+		name:           iface,
+		path:           filepath.Join(c.Dir, iface+".conf"),
+		proposalPath:   filepath.Join(c.Proposals, iface+".conf"),
+		takesProposals: c.takesProposals(iface),
+		maxShrink:      c.MaxShrink,
+		settle:         watch.Settler{Quiet: c.Settle},
+	}
+}
+
+// read looks at both files. The error is notYet, and nothing has changed, while the file in force is being written.
+// A proposal that is being written is left alone; wait is when to look again.
+func (f *files) read() (wait time.Duration, err error) {
+	var soon notYet
+	t, err := readInForce(f.path, &f.settle)
+	if errors.As(err, &soon) {
+		return time.Duration(soon), soon
+	}
+	f.inForce.take(f.path, t, err, wgquick.Allow{})
+	if !f.takesProposals {
+		return 0, nil
+	}
+	t, err = readProposal(f.proposalPath, &f.settle)
+	if errors.As(err, &soon) {
+		return time.Duration(soon), nil
+	}
+	f.proposal.take(f.proposalPath, t, err, Allowed())
+	return 0, nil
+}
+
+// readQuiet reads both files when they are quiet.
+func (f *files) readQuiet(ctx context.Context) error {
+	for {
+		wait, _ := f.read()
+		if wait == 0 || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		sleep(ctx, wait)
+	}
+}
+
+// take parses what was read, unless it is what was parsed before.
+func (p *parsed) take(name string, t *text, err error, a wgquick.Allow) {
+	if err != nil {
+		*p = parsed{err: err}
+		return
+	}
+	if p.hash != t.hash {
+		p.config, p.err = wgquick.ParseAllowed(name, t.b, a)
+		if p.err != nil {
+			p.config = nil
+		}
+	}
+	p.text = *t
+	p.b = nil // it would only take up room
+}
+
+// missing reports whether there is no file.
+func (p *parsed) missing() bool { return errors.Is(p.err, fs.ErrNotExist) }
+
+// faults are those of a file that is there.
+func (p *parsed) faults() []string {
+	if p.missing() {
+		return nil
+	}
+	return faults(p.err)
+}
+
+// draft is what the file in force should be.
+type draft struct {
+	config *wgquick.Config
+	b      []byte
+	held   []Held
+}
+
+// next drafts the next file in force; nil: there is no proposal to make it of. key is the interface's own.
+func (f *files) next(key wgquick.SecretKey, accept bool) (*draft, error) {
+	if f.proposal.config == nil {
+		return nil, nil
+	}
+	base := &wgquick.Config{}
+	switch {
+	case f.inForce.missing():
+	case f.inForce.config == nil:
+		return nil, fmt.Errorf("%s: waits until %s can be read", f.proposalPath, f.path)
+	case !Ours(f.inForce.config):
+		return nil, fmt.Errorf("%s: not taken: %s was made by hand, and is not overwritten. Remove it, or take the interface out of --proposed",
+			f.proposalPath, f.path)
+	default:
+		*base = *f.inForce.config
+	}
+	if base.Interface.PrivateKey.IsZero() {
+		base.Interface.PrivateKey = key
+	}
+	next, held, err := Promote(base, f.proposal.config, Guard{From: f.proposalPath, MaxShrink: f.maxShrink, Accept: accept, Now: time.Now()})
+	if err != nil {
+		return nil, err
+	}
+	b, err := next.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.proposalPath, err)
+	}
+	return &draft{next, b, held}, nil
+}
+
+// write puts a draft in force, and reports whether that changed a byte. A link that stands at the path stays.
+func (f *files) write(d *draft) (changed bool, err error) {
+	h := hash(d.b)
+	if h == f.inForce.hash {
+		return false, nil
+	}
+	path, err := filepath.EvalSymlinks(f.path)
+	if err != nil {
+		path = f.path
+	}
+	if err := atomicfile.Write(path, d.b, 0o600); err != nil {
+		return false, err
+	}
+	f.inForce.take(f.path, &text{d.b, h, 0o600}, nil, wgquick.Allow{})
+	return true, nil
+}

@@ -1,0 +1,423 @@
+package apply
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"wg-kube/apply/plan"
+	"wg-kube/templates/wgquick"
+)
+
+func TestLookAppliesAFileMadeByHand(t *testing.T) {
+	h := newHouse(t)
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 3)...))
+	i := h.newIface("wg0", func() {})
+	if l := h.look(t, i, true); l.err != nil || l.drift || h.kernel.peers("wg0") != 3 {
+		t.Fatalf("%+v, %d peers", l, h.kernel.peers("wg0"))
+	}
+	s := h.status(t, "wg0")
+	if s.Applied == "" || s.Applied != s.InForce || s.PublicKey != config().Interface.PrivateKey.Public() {
+		t.Errorf("status: %+v", s)
+	}
+	h.kernel.sent()
+	h.log.take()
+	if h.look(t, i, true); h.kernel.sent() != "" || h.log.take() != "" {
+		t.Error("at rest there is silence")
+	}
+	if h.look(t, h.newIface("wg0", func() {}), true); h.kernel.sent() != "" || h.log.take() != "" {
+		t.Error("after a restart there is silence too")
+	}
+	looked := h.kernel.looked["wg0"]
+	if h.look(t, i, false); h.kernel.looked["wg0"] != looked {
+		t.Error("a file that has not changed costs no look at the device")
+	}
+
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 4)...))
+	l := h.look(t, i, false)
+	if got := h.kernel.sent(); l.drift || strings.Count(got, "\n") != 2 || !strings.Contains(got, "10.0.0.4/32") {
+		t.Errorf("one peer more is a peer and a route, no drift: %v\n%s", l.drift, got)
+	}
+	if !strings.Contains(h.log.take(), "msg=changed") {
+		t.Error("a change is logged as one")
+	}
+}
+
+func TestLookRepairsDrift(t *testing.T) {
+	h := newHouse(t)
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 3)...))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	h.log.take()
+	h.kernel.change("wg0", func(l *plan.Live) { l.Peers = l.Peers[:2] })
+	if l := h.look(t, i, true); !l.drift || h.kernel.peers("wg0") != 3 {
+		t.Errorf("not repaired: %+v", l)
+	}
+	if log := h.log.take(); !strings.Contains(log, "msg=drift") || !strings.Contains(log, "op=") {
+		t.Errorf("not logged as drift:\n%s", log)
+	}
+}
+
+func TestLookPromotes(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	public := h.status(t, "wg0").PublicKey
+	if public.IsZero() {
+		t.Fatal("an interface that takes proposals has a key before it has a file")
+	}
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	if l := h.look(t, i, false); l.err != nil || h.kernel.peers("wg0") != 2 {
+		t.Fatalf("%+v", l)
+	}
+	if got := mode(t, h.inForce("wg0")); got != 0o600 {
+		t.Errorf("mode %o", got)
+	}
+	b, err := os.ReadFile(h.inForce("wg0"))
+	must(t, err)
+	c, err := wgquick.Parse("wg0.conf", b)
+	must(t, err)
+	if !Ours(c) || !c.End || c.Interface.PrivateKey.Public() != public {
+		t.Errorf("the file in force:\n%s", b)
+	}
+	before, err := os.Stat(h.inForce("wg0"))
+	must(t, err)
+	h.look(t, i, true)
+	h.look(t, h.newIface("wg0", func() {}), true)
+	if after, _ := os.Stat(h.inForce("wg0")); !os.SameFile(before, after) {
+		t.Error("the same proposal is written twice")
+	}
+	if h.status(t, "wg0").PublicKey != public {
+		t.Error("the key has changed")
+	}
+
+	h.kernel.sent()
+	comments := strings.Replace(rendered(t, 1, 2), "For the hub test.", "For the hub, still.", 1)
+	c, err = wgquick.Parse("x", []byte(comments))
+	must(t, err)
+	c.End = true
+	b, err = c.Marshal()
+	must(t, err)
+	h.write(t, h.proposal("wg0"), string(b))
+	h.look(t, i, false)
+	if b, _ := os.ReadFile(h.inForce("wg0")); !strings.Contains(string(b), "still") || h.kernel.sent() != "" {
+		t.Error("new comments are written, and do not touch the device")
+	}
+}
+
+func TestLookHoldsUntilAccept(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2, 3, 4, 5, 6))
+	h.look(t, i, true)
+	h.log.take()
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 9))
+	h.look(t, i, false)
+	if h.kernel.peers("wg0") != 7 {
+		t.Errorf("%d peers: the new one comes, the others wait", h.kernel.peers("wg0"))
+	}
+	s := h.status(t, "wg0")
+	if len(s.Held) != 5 || s.Held[0].Peer != "Node/node-02" {
+		t.Errorf("held: %+v", s.Held)
+	}
+	if log := h.log.take(); strings.Count(log, "wg-apply accept wg0") != 1 {
+		t.Errorf("one line names the command:\n%s", log)
+	}
+	if h.look(t, i, true); h.log.take() != "" || len(h.status(t, "wg0").Held) != 5 {
+		t.Error("what is held is said once, and stays held")
+	}
+	if h.look(t, h.newIface("wg0", func() {}), true); len(h.status(t, "wg0").Held) != 5 {
+		t.Error("after a restart it is held no more")
+	}
+
+	said, err := h.Accept(t.Context(), "wg0")
+	if err != nil || strings.Count(strings.Join(said, "\n"), "  - ") != 5 {
+		t.Errorf("accept: %v %q", err, said)
+	}
+	h.look(t, i, false)
+	if h.kernel.peers("wg0") != 2 || len(h.status(t, "wg0").Held) != 0 {
+		t.Errorf("%d peers after accept, %d held", h.kernel.peers("wg0"), len(h.status(t, "wg0").Held))
+	}
+}
+
+func TestLookNeverOverwritesAFileMadeByHand(t *testing.T) {
+	h := newHouse(t, "wg0")
+	hand := byHand(t, peers(1, 1)...)
+	h.write(t, h.inForce("wg0"), hand)
+	h.write(t, h.proposal("wg0"), rendered(t, 2))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	if b, _ := os.ReadFile(h.inForce("wg0")); string(b) != hand {
+		t.Error("overwritten")
+	}
+	s := h.status(t, "wg0")
+	if h.kernel.peers("wg0") != 1 || len(s.Refused) != 1 || !strings.Contains(s.Refused[0], "made by hand") {
+		t.Errorf("refused: %q", s.Refused)
+	}
+	if _, err := h.Accept(t.Context(), "wg0"); err == nil {
+		t.Error("accept overwrites it")
+	}
+}
+
+func TestLookKeepsWhatWorked(t *testing.T) {
+	for name, broken := range map[string]string{
+		"an unknown key":    "[Interface]\nAddress = 10.9.0.1/24\nColour = blue\n",
+		"a prefix too long": "[Interface]\n\n[Peer]\nPublicKey = rSf/Xt9xxgvIFPXJ9vQ5cUWrsrwjR4xnjAWcwPzeQBE=\nAllowedIPs = 10.0.0.0/33\n",
+		"not a text":        "\x7fELF\x00\x01",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, "wg1")
+			h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+			h.write(t, h.proposal("wg1"), rendered(t, 1, 2))
+			wg0, wg1 := h.newIface("wg0", func() {}), h.newIface("wg1", func() {})
+			h.look(t, wg0, true)
+			h.look(t, wg1, true)
+			h.kernel.sent()
+			h.log.take()
+
+			h.write(t, h.inForce("wg0"), broken)
+			h.write(t, h.proposal("wg1"), broken)
+			for range 2 {
+				h.look(t, wg0, true)
+				h.look(t, wg1, true)
+			}
+			if got := h.kernel.sent(); got != "" {
+				t.Errorf("a broken file changes the device:\n%s", got)
+			}
+			for iface, path := range map[string]string{"wg0": h.inForce("wg0"), "wg1": h.proposal("wg1")} {
+				s := h.status(t, iface)
+				if len(s.Refused) == 0 || !strings.HasPrefix(s.Refused[0], path+":") {
+					t.Errorf("%s: refused: %q", iface, s.Refused)
+				}
+			}
+			if log := h.log.take(); strings.Count(log, h.inForce("wg0")+":") != 1 {
+				t.Errorf("a fault is logged once:\n%s", log)
+			}
+			h.write(t, h.inForce("wg0"), byHand(t, peers(1, 3)...))
+			h.look(t, wg0, false)
+			if h.kernel.peers("wg0") != 3 || len(h.status(t, "wg0").Refused) != 0 {
+				t.Error("the next good file is not applied")
+			}
+		})
+	}
+}
+
+func TestLookWhenTheFileIsGone(t *testing.T) {
+	h := newHouse(t)
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	must(t, os.Remove(h.inForce("wg0")))
+	if l := h.look(t, i, false); l.again == 0 {
+		t.Error("an editor may be about to put it back")
+	}
+	time.Sleep(2 * h.Settle)
+	h.look(t, i, false)
+	s := h.status(t, "wg0")
+	if h.kernel.peers("wg0") != 2 || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "gone") {
+		t.Errorf("%d peers, %q", h.kernel.peers("wg0"), s.Warnings)
+	}
+	i.GoneAfter = 10 * time.Millisecond
+	l := h.look(t, i, false)
+	time.Sleep(l.again)
+	h.look(t, i, false)
+	if live, _ := h.kernel.Observe(t.Context(), "wg0"); live.Exists {
+		t.Error("--gone-after does not take it down")
+	}
+}
+
+func TestDown(t *testing.T) {
+	h := newHouse(t)
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	must(t, h.Down(t.Context(), "wg0"))
+	h.look(t, i, true)
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 3)...))
+	h.look(t, i, true)
+	if live, _ := h.kernel.Observe(t.Context(), "wg0"); live.Exists {
+		t.Error("it does not stay down")
+	}
+	must(t, h.Once(t.Context(), "wg0"))
+	if h.kernel.peers("wg0") != 3 {
+		t.Error("once does not bring it up again")
+	}
+	if err := h.Down(t.Context(), "nosuch"); err == nil {
+		t.Error("something that is not there is taken down")
+	}
+}
+
+func TestOnce(t *testing.T) {
+	h := newHouse(t)
+	if err := h.Once(t.Context(), "wg0"); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("without a file: %v", err)
+	}
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	must(t, h.Once(t.Context(), "wg0"))
+	h.kernel.sent()
+	must(t, h.Once(t.Context(), "wg0"))
+	if got := h.kernel.sent(); got != "" {
+		t.Errorf("the second time it sends:\n%s", got)
+	}
+	h.kernel.fail["wg0"] = errors.New("no buffer space")
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 3)...))
+	if err := h.Once(t.Context(), "wg0"); err == nil || !strings.Contains(err.Error(), "no buffer space") {
+		t.Errorf("a kernel that fails: %v", err)
+	}
+}
+
+func TestPreviewChangesNothing(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	tree := func() (all string) {
+		must(t, filepath.Walk(filepath.Dir(h.Dir), func(path string, fi os.FileInfo, err error) error {
+			all += path + " " + fi.Mode().String() + " " + fi.ModTime().String() + "\n"
+			return err
+		}))
+		return all
+	}
+	before := tree()
+	p, err := h.Preview(t.Context(), "wg0")
+	must(t, err)
+	for _, want := range []string{"a private key is made", "+ [Peer] Node/node-01", "\nip link add", "\nwg set wg0 peer"} {
+		if !strings.Contains(p.String(), want) {
+			t.Errorf("the preview lacks %q:\n%s", want, p)
+		}
+	}
+	if tree() != before || h.kernel.sent() != "" {
+		t.Error("looking ahead changes something")
+	}
+	must(t, h.Once(t.Context(), "wg0"))
+	if p, err = h.Preview(t.Context(), "wg0"); err != nil || !p.Empty() {
+		t.Errorf("after once there is nothing to do: %v\n%s", err, p)
+	}
+	h.write(t, h.proposal("wg0"), rendered(t, 2, 3))
+	if p, err = h.Preview(t.Context(), "wg0"); err != nil || p.Empty() {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"  - [Peer] Node/node-01", "  + [Peer] Node/node-03"} {
+		if !strings.Contains(p.String(), want) {
+			t.Errorf("the preview lacks %q:\n%s", want, p)
+		}
+	}
+}
+
+func TestKeygen(t *testing.T) {
+	h := newHouse(t)
+	first, err := h.Keygen(t.Context(), "wg0", "")
+	must(t, err)
+	if again, err := h.Keygen(t.Context(), "wg0", ""); err != nil || again != first || h.status(t, "wg0").PublicKey != first {
+		t.Errorf("the second time it is %v, %v", again, err)
+	}
+	mine, err := wgquick.NewPrivateKey()
+	must(t, err)
+	file := filepath.Join(t.TempDir(), "key")
+	write(t, file, mine.Reveal()+"\n")
+	if got, err := h.Keygen(t.Context(), "wg0", file); err != nil || got != mine.Public() || h.status(t, "wg0").PublicKey != got {
+		t.Errorf("imported: %v, %v", got, err)
+	}
+	h.Proposed = []string{"wg0"}
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	must(t, h.Once(t.Context(), "wg0"))
+	b, err := os.ReadFile(h.inForce("wg0"))
+	if err != nil || !strings.Contains(string(b), mine.Reveal()) {
+		t.Error("the imported key is not the one in force")
+	}
+	other, err := wgquick.NewPrivateKey()
+	must(t, err)
+	write(t, file, other.Reveal())
+	if _, err := h.Keygen(t.Context(), "wg0", file); err == nil || strings.Contains(err.Error(), other.Reveal()) {
+		t.Errorf("a key beside the one in force: %v", err)
+	}
+}
+
+func TestPrivateKeyFileIsWaitedFor(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.PrivateKeyFile = filepath.Join(t.TempDir(), "key")
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	i := h.newIface("wg0", func() {})
+	if l := h.look(t, i, true); l.err == nil || !h.status(t, "wg0").PublicKey.IsZero() {
+		t.Errorf("a key was made: %+v", l)
+	}
+	mine, err := wgquick.NewPrivateKey()
+	must(t, err)
+	write(t, h.PrivateKeyFile, mine.Reveal())
+	if h.look(t, i, false); h.status(t, "wg0").PublicKey != mine.Public() || h.kernel.peers("wg0") != 1 {
+		t.Error("the key is there and not taken")
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	h := newHouse(t)
+	at := func(s string) wgquick.Peer {
+		p := peer(1)
+		p.Endpoint = wgquick.EndpointOf(netip.MustParseAddrPort(s))
+		return p
+	}
+	roamed := netip.MustParseAddrPort("192.0.2.9:9")
+	h.write(t, h.inForce("wg0"), byHand(t, at("192.0.2.1:1"), peer(2)))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	h.kernel.change("wg0", func(l *plan.Live) {
+		for n := range l.Peers {
+			l.Peers[n].Endpoint, l.Peers[n].LastHandshake = roamed, time.Now()
+		}
+	})
+	h.kernel.sent()
+	if h.look(t, i, true); h.kernel.sent() != "" {
+		t.Error("a roamed endpoint is left alone")
+	}
+	if s := h.status(t, "wg0"); len(s.Peers) != 2 || s.Peers[0].Roamed != roamed.String() || s.Peers[0].Asked != "192.0.2.1:1" {
+		t.Errorf("remembered: %+v", s.Peers)
+	}
+
+	must(t, h.kernel.Delete(t.Context(), "wg0"))
+	if h.look(t, h.newIface("wg0", func() {}), true); strings.Count(h.kernel.sent(), "endpoint "+roamed.String()) != 2 {
+		t.Error("a new link goes to where the peers were last seen")
+	}
+	if h.look(t, i, true); h.kernel.sent() != "" {
+		t.Error("and stays there")
+	}
+	h.write(t, h.inForce("wg0"), byHand(t, at("192.0.2.2:2"), peer(2)))
+	if h.look(t, i, true); !strings.Contains(h.kernel.sent(), "endpoint 192.0.2.2:2") {
+		t.Error("another endpoint in the file is not set")
+	}
+}
+
+func TestHooksAreNotRun(t *testing.T) {
+	h := newHouse(t)
+	touched := filepath.Join(t.TempDir(), "touched")
+	h.write(t, h.inForce("wg0"), strings.Replace(byHand(t), "[Interface]\n", "[Interface]\nPostUp = touch "+touched+"\nDNS = 1.1.1.1\n", 1))
+	h.look(t, h.newIface("wg0", func() {}), true)
+	if _, err := os.Stat(touched); err == nil {
+		t.Error("PostUp was run")
+	}
+	if w := strings.Join(h.status(t, "wg0").Warnings, "\n"); !strings.Contains(w, "PostUp is not run") || !strings.Contains(w, "DNS is not set") {
+		t.Errorf("warnings: %s", w)
+	}
+}
+
+func TestLookGoesByWhatOtherCommandsDid(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	mine, err := wgquick.NewPrivateKey()
+	must(t, err)
+	file := filepath.Join(t.TempDir(), "key")
+	write(t, file, mine.Reveal())
+	_, err = h.Keygen(t.Context(), "wg0", file)
+	must(t, err)
+	if h.look(t, i, true); h.status(t, "wg0").PublicKey != mine.Public() {
+		t.Error("a daemon that runs goes back to the key that it made")
+	}
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	must(t, h.Once(t.Context(), "wg0"))
+	h.kernel.sent()
+	if l := h.look(t, i, true); h.kernel.sent() != "" || l.drift {
+		t.Error("what once did is done again")
+	}
+}

@@ -1,0 +1,96 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"wg-kube/apply/plan"
+)
+
+// device reads the WireGuard device.
+func (s *System) device(ctx context.Context, iface string) (*wgtypes.Device, error) {
+	return call(ctx, s, iface, func(c *wgctrl.Client) (*wgtypes.Device, error) { return c.Device(iface) })
+}
+
+// configure sends one message's worth of changes.
+func (s *System) configure(ctx context.Context, iface string, cfg wgtypes.Config) error {
+	_, err := call(ctx, s, iface, func(c *wgctrl.Client) (struct{}, error) {
+		return struct{}{}, c.ConfigureDevice(iface, cfg)
+	})
+	return err
+}
+
+// call runs f with a new client, since a client decides once whether the kernel knows WireGuard, which may change
+// with the first link. A userspace device that hangs blocks f for ever: call gives up when ctx is done or the time
+// is out, and later calls wait behind the one that hangs instead of adding to it.
+func call[T any](ctx context.Context, s *System, iface string, f func(*wgctrl.Client) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	type result struct {
+		v   T
+		err error
+	}
+	turn, done := s.turn(iface), make(chan result, 1)
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		return result{}.v, fmt.Errorf("the device does not answer: %w", ctx.Err())
+	}
+	go func() {
+		defer func() { <-turn }()
+		c, err := wgctrl.New()
+		if err != nil {
+			done <- result{err: err}
+			return
+		}
+		defer c.Close()
+		v, err := f(c)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errors.New("no WireGuard device")
+		}
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		return result{}.v, fmt.Errorf("the device does not answer: %w", ctx.Err())
+	}
+}
+
+// turn is held by the one call that talks to the device.
+func (s *System) turn(iface string) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turns[iface] == nil {
+		s.turns[iface] = make(chan struct{}, 1)
+	}
+	return s.turns[iface]
+}
+
+// setDevice sends the fields that differ, and no peers with them.
+func (a *applying) setDevice(ctx context.Context, st plan.SetDevice) error {
+	cfg := wgtypes.Config{PrivateKey: (*wgtypes.Key)(st.PrivateKey)}
+	if st.ListenPort != nil {
+		port := int(*st.ListenPort)
+		cfg.ListenPort = &port
+	}
+	if st.FwMark != nil {
+		mark := int(*st.FwMark)
+		cfg.FirewallMark = &mark
+	}
+	err := a.configure(ctx, a.iface, cfg)
+	// wgctrl passes a userspace device's errno on as text.
+	if taken := fmt.Sprintf("errno=-%d", unix.EADDRINUSE); err != nil && cfg.ListenPort != nil &&
+		(errors.Is(err, unix.EADDRINUSE) || strings.Contains(err.Error(), taken)) {
+		return fmt.Errorf("listen port %d is taken by another socket", *st.ListenPort)
+	}
+	return err
+}

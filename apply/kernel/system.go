@@ -1,0 +1,196 @@
+// Package kernel is the one place that touches netlink, wgctrl and nftables. It observes interfaces and carries
+// plans out, and decides nothing: what should be is apply/plan's.
+//
+// It refuses to take a link down, to replace peers or prefixes wholesale on a live device, to touch a route or
+// rule without naming its owner's protocol, and to delete a link that is no WireGuard device.
+//
+// A kernel that has no WireGuard is served by a wg-device, a process of its own that survives this one.
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"wg-kube/apply/plan"
+)
+
+// Config says what a System may rely on. The zero value works.
+type Config struct {
+	Device  string        // path of wg-device; empty: beside the running program, else in PATH
+	RunDir  string        // for the log of a wg-device, as IFACE.device.log; empty: it logs to our stderr
+	Timeout time.Duration // longest wait for a device to answer or appear; zero: 10 s
+	Log     *slog.Logger  // nil: nothing is logged
+}
+
+// System is the kernel of the network namespace in which it was made. It is safe for concurrent use.
+type System struct {
+	cfg    Config
+	handle *netlink.Handle
+	dumps  map[int]*nl.SocketHandle // a socket of its own, with strict checks: the kernel filters what it dumps
+
+	mu    sync.Mutex
+	turns map[string]chan struct{} // one call at a time to a device that may hang
+}
+
+// New opens the kernel. Close releases it.
+func New(cfg Config) (*System, error) {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
+	sock, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
+	// A kernel before 4.20 does not know it and dumps everything; what is read is filtered here as well.
+	_ = unix.SetsockoptInt(sock.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
+	return &System{
+		cfg:    cfg,
+		handle: h,
+		dumps:  map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: sock}},
+		turns:  map[string]chan struct{}{},
+	}, nil
+}
+
+// Close releases the sockets. Interfaces stay as they are.
+func (s *System) Close() {
+	s.handle.Close()
+	for _, sh := range s.dumps {
+		sh.Close()
+	}
+}
+
+// Apply carries the plan out, in its order, and stops where something fails; among peers that go in one message
+// the sound ones are set first. An interface that the plan makes and cannot complete is deleted again.
+func (s *System) Apply(ctx context.Context, p plan.Plan) error {
+	if p.Empty() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout+time.Duration(len(p.Steps))*10*time.Millisecond)
+	defer cancel()
+	a := applying{System: s, iface: p.Interface}
+	err := a.steps(ctx, p.Steps)
+	if err == nil {
+		return nil
+	}
+	if _, fresh := p.Steps[0].(plan.AddLink); fresh && a.made {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
+		defer cancel()
+		err = errors.Join(err, s.Delete(undo, p.Interface))
+	}
+	return err
+}
+
+// applying is one plan on its way.
+type applying struct {
+	*System
+	iface string
+	index int  // of the link; zero: not looked up yet
+	made  bool // the link was made by this plan
+}
+
+func (a *applying) steps(ctx context.Context, steps []plan.Step) error {
+	var peers peerChanges // neighbours that touch peers go in as few messages as possible
+	for _, step := range steps {
+		if peers.add(step) {
+			continue
+		}
+		if err := a.setPeers(ctx, &peers); err != nil {
+			return err
+		}
+		if err := a.step(ctx, step); err != nil {
+			return fmt.Errorf("%s: %s: %w", a.iface, step, err)
+		}
+	}
+	return a.setPeers(ctx, &peers)
+}
+
+// step carries out a step that does not touch peers.
+func (a *applying) step(ctx context.Context, step plan.Step) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	switch st := step.(type) {
+	case plan.AddLink:
+		if err := a.addLink(ctx, a.iface); err != nil {
+			return err
+		}
+		a.made = true
+		return nil
+	case plan.SetDevice:
+		return a.setDevice(ctx, st)
+	case plan.AddRule:
+		return a.handle.RuleAdd(ruleMessage(st.Rule))
+	case plan.DelRule:
+		return gone(a.handle.RuleDel(ruleMessage(st.Rule)), unix.ENOENT)
+	case plan.SetFirewall:
+		return setFirewall(st)
+	case plan.DelFirewall:
+		return delFirewall(st.Iface)
+	case plan.SetSrcValidMark:
+		return setSrcValidMark()
+	}
+
+	link, err := a.link()
+	if err != nil {
+		return err
+	}
+	switch st := step.(type) {
+	case plan.SetMTU:
+		return a.handle.LinkSetMTU(link, st.MTU)
+	case plan.SetUp:
+		err := a.handle.LinkSetUp(link)
+		if errors.Is(err, unix.EADDRINUSE) {
+			return errors.New("its listen port is taken by another socket") // the kernel's WireGuard binds now
+		}
+		return err
+	case plan.AddAddress:
+		return a.addAddress(link, st.Address)
+	case plan.DelAddress:
+		return a.delAddress(link, st.Address)
+	case plan.AddRoute:
+		return a.addRoute(link, st)
+	case plan.DelRoute:
+		return a.delRoute(link, st.Route)
+	}
+	return fmt.Errorf("no such step: %T", step)
+}
+
+// link is the interface as far as messages name it: by its index.
+func (a *applying) link() (netlink.Link, error) {
+	if a.index == 0 {
+		l, err := a.findLink(a.iface)
+		if err != nil {
+			return nil, err
+		}
+		if l == nil {
+			return nil, errors.New("the interface is gone")
+		}
+		a.index = l.Attrs().Index
+	}
+	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: a.iface, Index: a.index}}, nil
+}
+
+// gone turns an error that means "it is not there" into success.
+func gone(err error, absent unix.Errno) error {
+	if errors.Is(err, absent) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,301 @@
+package apply
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"wg-kube/apply/plan"
+	"wg-kube/internal/service"
+	"wg-kube/internal/watch"
+)
+
+// Daemon keeps every interface as its file says, until its Run ends. Each has a loop of its own: one that is broken
+// or slow costs no other anything.
+type Daemon struct {
+	Config
+	only []string // interfaces; none: all that there are, also those that come later
+
+	mu    sync.Mutex
+	loops []*loop // by name
+	found bool    // the interfaces have been looked for
+}
+
+// New makes a daemon for the interfaces that are named, or for all that there are.
+func New(c Config, only ...string) *Daemon { return &Daemon{Config: c, only: only} }
+
+// Run works until ctx is done. Then it leaves every interface as it is.
+func (d *Daemon) Run(ctx context.Context) error {
+	if err := d.prepare(); err != nil {
+		return err
+	}
+	paths := []string{d.Dir, d.Proposals, d.RunDir}
+	if d.PrivateKeyFile != "" {
+		paths = append(paths, d.PrivateKeyFile)
+	}
+	files, err := watch.New(d.Log, paths...)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	defer service.Stopping()
+	running.Go(func() { files.Run(ctx) })
+	running.Go(func() { service.Watchdog(ctx, d.alive) })
+	var events <-chan struct{}
+	if d.Events != nil {
+		events = d.Events(ctx, d.concerns)
+	}
+	for d.discover(ctx, &running); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-files.C:
+			d.discover(ctx, &running)
+			for _, l := range d.all() {
+				signal(l.files)
+			}
+		case _, ok := <-events:
+			if !ok {
+				events = nil
+			}
+			for _, l := range d.all() {
+				signal(l.device)
+			}
+		}
+	}
+}
+
+// discover starts the loops of interfaces that are new.
+func (d *Daemon) discover(ctx context.Context, running *sync.WaitGroup) {
+	names := d.only
+	if len(names) == 0 {
+		var err error
+		if names, err = d.Interfaces(); err != nil {
+			d.Log.Error("no interfaces found", "err", err)
+		}
+	}
+	d.mu.Lock()
+	for _, name := range names {
+		at, known := slices.BinarySearchFunc(d.loops, name, func(l *loop, name string) int { return strings.Compare(l.iface.name, name) })
+		if known {
+			continue
+		}
+		l := newLoop(d.Config, name)
+		d.loops = slices.Insert(d.loops, at, l)
+		running.Go(func() { l.run(ctx, d.tell) })
+	}
+	d.found = true
+	d.mu.Unlock()
+	d.tell()
+}
+
+func (d *Daemon) all() []*loop {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.loops)
+}
+
+func (d *Daemon) concerns(iface string) bool {
+	return slices.ContainsFunc(d.all(), func(l *loop) bool { return l.iface.name == iface })
+}
+
+// tell tells the service manager how things stand.
+func (d *Daemon) tell() {
+	d.mu.Lock()
+	ready := d.found
+	d.mu.Unlock()
+	var lines []string
+	for _, l := range d.all() {
+		s := l.state()
+		ready = ready && s.looked
+		lines = append(lines, l.iface.name+": "+s.line())
+	}
+	service.Status(strings.Join(lines, "; "))
+	if ready {
+		service.Ready()
+	}
+}
+
+// stuck is how long a look may take: long enough for a first one with very many peers.
+const stuck = 5 * time.Minute
+
+func (d *Daemon) alive() bool {
+	return !slices.ContainsFunc(d.all(), func(l *loop) bool {
+		since := l.state().since
+		return !since.IsZero() && time.Since(since) > stuck
+	})
+}
+
+// Healthy says what is wrong with the daemon itself: a refused file or a peer that is held are not.
+func (d *Daemon) Healthy() error {
+	if !d.alive() {
+		return errors.New("a device does not answer")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.found {
+		return errors.New("no interface has been looked for yet")
+	}
+	for _, l := range d.loops {
+		if !l.state().looked {
+			return fmt.Errorf("%s: not looked at yet", l.iface.name)
+		}
+	}
+	return nil
+}
+
+// loop is one interface at work.
+type loop struct {
+	iface  *iface
+	files  chan struct{} // one of the files may have changed
+	device chan struct{} // the device may have changed, or a name is resolved
+
+	mu  sync.Mutex
+	now state
+}
+
+// state is what others may know of a loop.
+type state struct {
+	last   look
+	live   *plan.Live    // the device when it was last looked at; nil: never
+	took   time.Duration // the last look
+	looked bool          // at least once, and the file in force was not being written
+	since  time.Time     // of the look under way; zero: there is none
+
+	looks, failures, steps, drifts int       // so far
+	right                          time.Time // when the device was last seen to be, or made, as the file says
+}
+
+func newLoop(c Config, name string) *loop {
+	l := &loop{files: make(chan struct{}, 1), device: make(chan struct{}, 1)}
+	l.iface = c.newIface(name, func() { signal(l.device) })
+	return l
+}
+
+// run looks: at once, when something may have changed, at every resync, and after a failure again and again.
+// tell is called after each look.
+func (l *loop) run(ctx context.Context, tell func()) {
+	c := l.iface.Config
+	var retry backoff
+	quarrel := 0 // repairs, without a quiet time in between
+	for device := true; ; {
+		got := l.look(ctx, device)
+		tell()
+		if ctx.Err() != nil {
+			return
+		}
+		next, events := cmp.Or(c.Resync, forever), l.device
+		switch {
+		case got.err != nil: // what it did before it failed comes back as events; they are no reason for haste
+			next, events = min(next, retry.next()), nil
+		case got.drift: // somebody may be taking back what we do; the two of us are not to burn a core
+			retry.reset()
+			if quarrel++; quarrel > patience {
+				next, events = min(next, lastRetry), nil
+			}
+		default:
+			retry.reset()
+		}
+		if got.again > 0 {
+			next = min(next, got.again)
+		}
+		timer := time.NewTimer(next)
+		sleep(ctx, c.Settle) // what comes meanwhile is one change
+		select {
+		case <-ctx.Done():
+		case <-l.files:
+			device = false
+		case <-events:
+			device = true
+		case <-timer.C:
+			device = true
+			if got.steps == 0 {
+				quarrel = 0
+			}
+		}
+		timer.Stop()
+	}
+}
+
+const (
+	forever  = 1 << 40 * time.Microsecond
+	patience = 5 // repairs, before somebody is taken to be undoing them
+)
+
+// lockWait is how long another wg-apply may hold an interface.
+const lockWait = 30 * time.Second
+
+func (l *loop) look(ctx context.Context, device bool) look {
+	began := time.Now()
+	l.mu.Lock()
+	l.now.since = began
+	l.mu.Unlock()
+
+	got := l.iface.look(ctx, device)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := &l.now
+	n.last, n.took, n.since = got, time.Since(began), time.Time{}
+	n.looked = n.looked || !got.early
+	n.looks++
+	n.steps += got.steps
+	if got.err != nil {
+		n.failures++
+	}
+	if got.drift {
+		n.drifts++
+	}
+	if got.live != nil {
+		n.live, n.right = got.live, time.Now()
+	}
+	return got
+}
+
+func (l *loop) state() state {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now
+}
+
+// line is the state in a few words.
+func (s state) line() string {
+	st := s.last.status
+	switch {
+	case !s.looked:
+		return "starting"
+	case len(st.Refused) > 0:
+		return "refused: " + st.Refused[0]
+	case len(st.Errors) > 0:
+		return "error: " + st.Errors[0]
+	case s.last.peers == 0 && st.InForce == "":
+		return "waiting for a file"
+	}
+	line := fmt.Sprintf("%d peers", s.last.peers)
+	if n := len(st.Held); n > 0 {
+		line += fmt.Sprintf(", %d held", n)
+	}
+	return line
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,238 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wg-kube/apply/plan"
+	"wg-kube/internal/lab"
+	"wg-kube/templates/wgquick"
+)
+
+const soon = 5 * time.Second
+
+// run runs a daemon until the test ends.
+func (h *house) run(t *testing.T, only ...string) *Daemon {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	d := New(h.Config, only...)
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(soon):
+			t.Error("the daemon does not stop")
+		}
+	})
+	return d
+}
+
+func (h *house) eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	lab.Eventually(t, soon, what, ok)
+}
+
+func TestDaemonFollowsTheFiles(t *testing.T) {
+	h := newHouse(t, "wg1")
+	h.Settle = 10 * time.Millisecond
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 1)...))
+	d := h.run(t)
+	h.eventually(t, "the file that was there is applied", func() bool { return h.kernel.peers("wg0") == 1 })
+	h.eventually(t, "the other has its key", func() bool { return !h.status(t, "wg1").PublicKey.IsZero() })
+	h.eventually(t, "healthy", func() bool { return d.Healthy() == nil })
+
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	h.write(t, h.proposal("wg1"), rendered(t, 1, 2, 3))
+	h.eventually(t, "a change is applied", func() bool { return h.kernel.peers("wg0") == 2 })
+	h.eventually(t, "a proposal is applied", func() bool { return h.kernel.peers("wg1") == 3 })
+	h.write(t, h.inForce("wg2"), byHand(t, peers(1, 4)...))
+	h.eventually(t, "a new interface is found", func() bool { return h.kernel.peers("wg2") == 4 })
+
+	h.kernel.change("wg2", func(l *plan.Live) { l.Routes = nil })
+	signal(h.kernel.events)
+	h.eventually(t, "drift is repaired on the event", func() bool { return strings.Contains(h.log.take(), "msg=drift") })
+	h.eventually(t, "the status is written", func() bool { return h.status(t, "wg2").Applied != "" })
+	if _, err := os.Stat(filepath.Join(h.RunDir, "wg2.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDaemonOneDoesNotWaitForAnother(t *testing.T) {
+	h := newHouse(t)
+	h.kernel.hang = map[string]chan struct{}{"slow": make(chan struct{})}
+	h.kernel.fail = map[string]error{"failing": errors.New("no")}
+	for _, iface := range []string{"slow", "failing", "good"} {
+		h.write(t, h.inForce(iface), byHand(t, peers(1, 1)...))
+	}
+	h.write(t, h.inForce("broken"), "[Interfarce]\n")
+	d := h.run(t)
+	h.eventually(t, "the good one is applied", func() bool { return h.kernel.peers("good") == 1 })
+	h.write(t, h.inForce("good"), byHand(t, peers(1, 2)...))
+	h.eventually(t, "and again", func() bool { return h.kernel.peers("good") == 2 })
+	h.eventually(t, "the broken one is refused", func() bool { return len(h.status(t, "broken").Refused) == 1 })
+	h.eventually(t, "the failing one says so", func() bool { return len(h.status(t, "failing").Errors) == 1 })
+	if d.Healthy() == nil {
+		t.Error("the slow one has not been looked at")
+	}
+	close(h.kernel.hang["slow"])
+	h.eventually(t, "the slow one is applied", func() bool { return h.kernel.peers("slow") == 1 })
+}
+
+func TestDaemonWaitsForItsFolders(t *testing.T) {
+	h := newHouse(t, "wg0")
+	must(t, os.RemoveAll(h.Proposals))
+	must(t, os.RemoveAll(h.Dir))
+	h.run(t)
+	h.eventually(t, "the key is there", func() bool { return !h.status(t, "wg0").PublicKey.IsZero() })
+	must(t, os.MkdirAll(h.Proposals, 0o750))
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	h.eventually(t, "the proposal is applied", func() bool { return h.kernel.peers("wg0") == 1 })
+}
+
+func TestDaemonReadsAFileWhenItIsQuiet(t *testing.T) {
+	h := newHouse(t)
+	h.Settle = 300 * time.Millisecond
+	h.run(t, "wg0")
+	whole := byHand(t, peers(1, 3)...)
+	f, err := os.OpenFile(h.inForce("wg0"), os.O_CREATE|os.O_WRONLY, 0o600)
+	must(t, err)
+	defer f.Close()
+	half := strings.LastIndex(whole, "[Peer]")
+	for _, part := range []string{whole[:half], whole[half:]} {
+		_, err = f.WriteString(part)
+		must(t, err)
+		if part != whole[half:] {
+			time.Sleep(h.Settle / 3)
+		}
+	}
+	h.eventually(t, "it is applied", func() bool { return h.kernel.peers("wg0") > 0 })
+	if got := h.kernel.peers("wg0"); got != 3 {
+		t.Errorf("half of it was applied: %d peers", got)
+	}
+}
+
+func TestNamesNeverHoldUpTheRest(t *testing.T) {
+	h := newHouse(t)
+	found := make(chan struct{})
+	h.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+		select {
+		case <-found:
+			return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	p := peer(1)
+	p.Endpoint = wgquick.Endpoint{Host: "hub.example.org", Port: 51820}
+	h.write(t, h.inForce("wg0"), byHand(t, p, peer(2)))
+	h.run(t)
+	h.eventually(t, "the rest is up", func() bool { return h.kernel.peers("wg0") == 2 })
+	h.eventually(t, "the status says what is missing", func() bool {
+		return strings.Contains(strings.Join(h.status(t, "wg0").Errors, ""), "hub.example.org:51820: not resolved yet")
+	})
+	close(found)
+	h.eventually(t, "the endpoint is set", func() bool { return strings.Contains(h.kernel.sent(), "endpoint 192.0.2.7:51820") })
+	h.eventually(t, "the status says so", func() bool { return len(h.status(t, "wg0").Errors) == 0 })
+	if strings.Contains(h.log.take(), "msg=drift") {
+		t.Error("a name that is resolved is no drift")
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	h := newHouse(t)
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	d := h.run(t)
+	h.eventually(t, "applied", func() bool { return d.Healthy() == nil })
+	r := prometheus.NewPedanticRegistry()
+	must(t, r.Register(d))
+	families, err := r.Gather()
+	must(t, err)
+	got := map[string]float64{}
+	for _, f := range families {
+		m := f.GetMetric()[0]
+		got[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+	}
+	for name, want := range map[string]float64{"wg_apply_in_sync": 1, "wg_apply_peers": 2, "wg_apply_refused": 0, "wg_apply_held_peers": 0} {
+		if v, ok := got[name]; !ok || v != want {
+			t.Errorf("%s is %v, want %v", name, v, want)
+		}
+	}
+	if _, ok := got["wg_apply_peer_received_bytes_total"]; !ok {
+		t.Error("nothing is said of the peers")
+	}
+}
+
+func TestDaemonTellsSystemd(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	must(t, err)
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	h := newHouse(t)
+	h.Settle = 200 * time.Millisecond // the files are not quiet when it starts
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	h.write(t, h.inForce("wg1"), "[Interface]\nColour = blue\n")
+	h.run(t)
+	var status string
+	for {
+		must(t, l.SetReadDeadline(time.Now().Add(soon)))
+		b := make([]byte, 4096)
+		n, err := l.Read(b)
+		must(t, err)
+		if line, ok := strings.CutPrefix(string(b[:n]), "STATUS="); ok {
+			status = line
+			continue
+		}
+		if string(b[:n]) != "READY=1" {
+			t.Fatalf("%q", b[:n])
+		}
+		break
+	}
+	if h.kernel.peers("wg0") != 2 || len(h.status(t, "wg1").Refused) != 1 {
+		t.Error("ready before every file was applied or refused")
+	}
+	if want := "wg0: 2 peers; wg1: refused: " + h.inForce("wg1") + ":2: [Interface]: Colour: no such key"; status != want {
+		t.Errorf("status is %q, want %q", status, want)
+	}
+}
+
+func TestNamesAreAskedForAgain(t *testing.T) {
+	h := newHouse(t)
+	var mu sync.Mutex
+	asked := 0
+	h.Lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if asked++; asked == 1 {
+			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		}
+		return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
+	}
+	p := peer(1)
+	p.Endpoint = wgquick.Endpoint{Host: "hub.example.org", Port: 51820}
+	h.write(t, h.inForce("wg0"), byHand(t, p))
+	err := h.Once(t.Context(), "wg0")
+	if err == nil || !strings.HasPrefix(err.Error(), h.inForce("wg0")+": [Peer] Node/node-01: Endpoint: hub.example.org:51820: no such host") {
+		t.Errorf("once: %v", err)
+	}
+	mu.Lock()
+	asked = 0
+	mu.Unlock()
+	h.run(t)
+	h.eventually(t, "the endpoint is set in the end", func() bool { return strings.Contains(h.kernel.sent(), "endpoint 192.0.2.7:51820") })
+}

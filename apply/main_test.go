@@ -1,0 +1,9 @@
+package apply
+
+import (
+	"testing"
+
+	"wg-kube/internal/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }

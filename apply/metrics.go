@@ -1,0 +1,101 @@
+package apply
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metric is one row of /metrics: for each interface a number that is read when it is asked for.
+type metric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(s state) float64
+}
+
+func row(name, help string, kind prometheus.ValueType, value func(s state) float64) metric {
+	return metric{prometheus.NewDesc("wg_apply_"+name, help, []string{"iface"}, nil), kind, value}
+}
+
+func rows() []metric {
+	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
+	return []metric{
+		row("in_sync", "1 if the device is as the file in force says.", gauge, func(s state) float64 { return number(s.inSync()) }),
+		row("last_in_sync_timestamp_seconds", "When the device was last seen to be as the file says.", gauge, func(s state) float64 { return seconds(s.right) }),
+		row("peers", "Peers in the file in force.", gauge, func(s state) float64 { return float64(s.last.peers) }),
+		row("refused", "Faults of the proposal and the file in force.", gauge, func(s state) float64 { return float64(len(s.last.status.Refused)) }),
+		row("errors", "Reasons why the device is not as the file in force says.", gauge, func(s state) float64 { return float64(len(s.last.status.Errors)) }),
+		row("held_peers", `Peers that wait for "wg-apply accept" to be removed.`, gauge, func(s state) float64 {
+			peers, _ := countHeld(s.last.status.Held)
+			return float64(peers)
+		}),
+		row("held_prefixes", `Prefixes of peers that wait for "wg-apply accept" to be removed.`, gauge, func(s state) float64 {
+			_, prefixes := countHeld(s.last.status.Held)
+			return float64(prefixes)
+		}),
+		row("looks_total", "Looks at the files and the device.", counter, func(s state) float64 { return float64(s.looks) }),
+		row("failures_total", "Looks that failed and were tried again.", counter, func(s state) float64 { return float64(s.failures) }),
+		row("steps_total", "Changes made to the device.", counter, func(s state) float64 { return float64(s.steps) }),
+		row("drifts_total", "Times the device was repaired though the file had not changed.", counter, func(s state) float64 { return float64(s.drifts) }),
+		row("look_seconds", "How long the last look took.", gauge, func(s state) float64 { return s.took.Seconds() }),
+	}
+}
+
+// What is known of each peer, as of the last look at the device.
+var (
+	peerLabels    = []string{"iface", "peer", "public_key"}
+	peerHandshake = prometheus.NewDesc("wg_apply_peer_last_handshake_timestamp_seconds", "When the peer last shook hands; 0: never.", peerLabels, nil)
+	peerReceived  = prometheus.NewDesc("wg_apply_peer_received_bytes_total", "Bytes received from the peer.", peerLabels, nil)
+	peerSent      = prometheus.NewDesc("wg_apply_peer_sent_bytes_total", "Bytes sent to the peer.", peerLabels, nil)
+)
+
+// Describe tells prometheus what Collect sends.
+func (d *Daemon) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range rows() {
+		ch <- m.desc
+	}
+	ch <- peerHandshake
+	ch <- peerReceived
+	ch <- peerSent
+}
+
+// Collect sends what is known of every interface. The device is not asked: a scrape costs it nothing.
+func (d *Daemon) Collect(ch chan<- prometheus.Metric) {
+	all := rows()
+	for _, l := range d.all() {
+		s := l.state()
+		for _, m := range all {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), l.iface.name)
+		}
+		if s.live == nil {
+			continue
+		}
+		for _, p := range s.live.Peers {
+			labels := []string{l.iface.name, cmp.Or(p.Name, p.PublicKey.String()), p.PublicKey.String()}
+			ch <- prometheus.MustNewConstMetric(peerHandshake, prometheus.GaugeValue, seconds(p.LastHandshake), labels...)
+			ch <- prometheus.MustNewConstMetric(peerReceived, prometheus.CounterValue, float64(p.RxBytes), labels...)
+			ch <- prometheus.MustNewConstMetric(peerSent, prometheus.CounterValue, float64(p.TxBytes), labels...)
+		}
+	}
+}
+
+// inSync reports whether the device is as the file in force says, as far as the last look knows.
+func (s state) inSync() bool {
+	st := s.last.status
+	return st.InForce != "" && st.InForce == st.Applied && len(st.Errors) == 0 && s.last.err == nil
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}

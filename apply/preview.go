@@ -1,0 +1,187 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"wg-kube/apply/plan"
+	"wg-kube/templates/wgquick"
+)
+
+// Preview is what Once would do.
+type Preview struct {
+	File   []string  // the changes of the file in force, for people
+	Device plan.Plan // the changes of the device
+	Later  []string  // what waits for something else; no change
+}
+
+// Empty reports whether there is nothing to do.
+func (p Preview) Empty() bool { return len(p.File) == 0 && p.Device.Empty() }
+
+// String is the changes of the file as comments, then those of the device as commands.
+func (p Preview) String() string {
+	var b strings.Builder
+	for _, line := range p.File {
+		fmt.Fprintf(&b, "# %s\n", line)
+	}
+	b.WriteString(p.Device.String())
+	for _, line := range p.Later {
+		fmt.Fprintf(&b, "# later: %s\n", line)
+	}
+	return b.String()
+}
+
+// Preview works out what Once would do. It changes nothing at all.
+func (c Config) Preview(ctx context.Context, name string) (Preview, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	i := c.newIface(name, func() {})
+	f := i.files
+	if err := f.readQuiet(ctx); err != nil {
+		return Preview{}, err
+	}
+	if wrong := slices.Concat(f.proposal.faults(), f.inForce.faults()); len(wrong) > 0 {
+		return Preview{}, errors.New(strings.Join(wrong, "\n"))
+	}
+	var p Preview
+	config := f.inForce.config
+	if f.takesProposals {
+		key, made, err := c.wouldBeKey(f, i.status.PublicKey)
+		if err != nil {
+			return Preview{}, err
+		}
+		next, err := f.next(key, false)
+		if err != nil {
+			return Preview{}, err
+		}
+		if made {
+			p.File = append(p.File, c.Keys(name).Dir+": a private key is made")
+		}
+		if next != nil {
+			p.File = append(p.File, changes(f, next)...)
+			config = next.config
+		}
+	}
+	if config == nil {
+		return p, fmt.Errorf("%s: there is no such file", f.path)
+	}
+	if _, err := os.Lstat(c.downFile(name)); err == nil {
+		p.File = append(p.File, name+` is down, because somebody said so; "wg-apply once `+name+`" brings it up`)
+	}
+	err := i.previewDevice(ctx, config, &p)
+	return p, err
+}
+
+func (i *iface) previewDevice(ctx context.Context, config *wgquick.Config, p *Preview) error {
+	i.names.ask(ctx, config)
+	waiting, done := context.WithTimeout(ctx, nameWait)
+	defer done()
+	i.names.first(waiting)
+	resolved, unknown := i.names.resolved(config)
+	p.Later = unknown
+	live, err := i.System.Observe(ctx, i.name)
+	if err != nil {
+		return err
+	}
+	want, err := i.means(ctx, config, resolved, i.files.path)
+	if err != nil {
+		return err
+	}
+	if !live.Exists {
+		roam(&want, i.status.Peers)
+	}
+	recall(&live, i.status.Peers)
+	p.Device = plan.Diff(want, live)
+	return nil
+}
+
+// wouldBeKey is the key that the interface has or would get, without keeping it.
+func (c Config) wouldBeKey(f *files, published wgquick.PublicKey) (key wgquick.SecretKey, made bool, err error) {
+	var inForce wgquick.SecretKey
+	if f.inForce.config != nil {
+		inForce = f.inForce.config.Interface.PrivateKey
+	} else if c.PrivateKeyFile != "" {
+		key, err := ReadKey(c.PrivateKeyFile)
+		return key, false, err
+	}
+	key, err = c.Keys(f.name).Current(inForce, published)
+	if err == nil && key.IsZero() {
+		key, err = wgquick.NewPrivateKey()
+		return key, true, err
+	}
+	return key, false, err
+}
+
+// changes says in words how a draft differs from the file in force.
+func changes(f *files, d *draft) []string {
+	if hash(d.b) == f.inForce.hash {
+		return nil
+	}
+	next := d.config
+	was := f.inForce.config
+	if was == nil {
+		was = &wgquick.Config{}
+	}
+	out := []string{f.path + " changes, from " + f.proposalPath}
+	before := map[wgquick.PublicKey]*wgquick.Peer{}
+	for n := range was.Peers {
+		before[was.Peers[n].PublicKey] = &was.Peers[n]
+	}
+	waits := map[wgquick.PublicKey]bool{}
+	for _, h := range d.held {
+		waits[h.PublicKey] = true
+	}
+	only := func(p *wgquick.Peer) *wgquick.Config { return &wgquick.Config{Peers: []wgquick.Peer{*p}} }
+	for n := range next.Peers {
+		p := &next.Peers[n]
+		old, ok := before[p.PublicKey]
+		delete(before, p.PublicKey)
+		switch {
+		case !ok:
+			out = append(out, "  + "+label(p))
+		case waits[p.PublicKey]:
+			out = append(out, "  held: "+label(p))
+		case !only(old).SameMeaning(only(p)):
+			out = append(out, "  ~ "+label(p))
+		}
+	}
+	for n := range was.Peers {
+		if p := &was.Peers[n]; before[p.PublicKey] != nil {
+			out = append(out, "  - "+label(p))
+		}
+	}
+	a, z := *was, *next
+	a.Peers, z.Peers = nil, nil
+	switch {
+	case !a.SameMeaning(&z):
+		out = append(out, "  ~ [Interface]")
+	case len(out) == 1:
+		out = append(out, "  its order or comments alone")
+	}
+	if len(d.held) > 0 {
+		out = append(out, heldLine(f.name, d.held))
+	}
+	return out
+}
+
+func label(p *wgquick.Peer) string {
+	line := "[Peer] " + p.PublicKey.String()
+	if o := p.Origin.String(); o != "" {
+		line = "[Peer] " + o + " " + p.PublicKey.String()
+	}
+	for n, a := range p.AllowedIPs {
+		switch {
+		case n == 0:
+			line += " " + a.String()
+		case n < 4:
+			line += ", " + a.String()
+		case n == 4:
+			line += fmt.Sprintf(" and %d more", len(p.AllowedIPs)-n)
+		}
+	}
+	return line
+}

@@ -1,0 +1,229 @@
+package apply
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"wg-kube/templates/status"
+	"wg-kube/templates/wgquick"
+)
+
+// FileHead is the first line of every file in force that wg-apply writes. A file without it was made by hand,
+// and is never overwritten.
+const FileHead = "Written by wg-apply from a proposal, and again whenever that changes: an edit here is lost."
+
+// Allowed is all that a proposal may say. The rest of wg-quick's vocabulary is root's alone: a hook is a command,
+// Table and FwMark reach beyond the interface, and the private key never leaves this side.
+func Allowed() wgquick.Allow {
+	return wgquick.Allow{
+		Interface: []string{"Address", "ListenPort", "MTU"},
+		Peer:      []string{"PublicKey", "PresharedKey", "Endpoint", "AllowedIPs", "PersistentKeepalive"},
+	}
+}
+
+// Guard is how far a proposal may go without a person.
+type Guard struct {
+	From      string    // the path of the proposal, for the head of the file
+	MaxShrink float64   // the part of the peers, or of the prefixes, that may go at once; see few
+	Accept    bool      // a person has looked: nothing is held
+	Now       time.Time // what is held from now on is held since
+}
+
+// few is the number of peers, or of prefixes, that may always go at once, as long as one peer is left.
+const few = 3
+
+// Held is one peer, or some prefixes of one, that the proposal no longer has and that is kept.
+type Held = status.Held
+
+// Promote returns the next file in force. It is the proposal, with the private key of the file in force, and with
+// the peers and prefixes in it whose removal waits for a person.
+//
+// A change that leaves no peer, or that drops more than MaxShrink of the peers or of the prefixes (and more than
+// few), has its removals held; what it adds goes through. What is held stays held, however the proposal changes,
+// until it is back in the proposal or is accepted. A prefix that another peer has in the proposal has moved and is
+// not lost; nor is a peer that came back under its name with a new key.
+//
+// inForce is never nil: where there is no file yet it is an interface with nothing but its private key. The error is
+// that of a proposal that makes no sense here; what no file can say is for Marshal to find.
+func Promote(inForce, proposal *wgquick.Config, g Guard) (*wgquick.Config, []Held, error) {
+	next := &wgquick.Config{
+		Head: fileHead(g.From, proposal.Head),
+		Interface: wgquick.Interface{
+			PrivateKey: inForce.Interface.PrivateKey,
+			Address:    proposal.Interface.Address,
+			ListenPort: proposal.Interface.ListenPort,
+			MTU:        proposal.Interface.MTU,
+		},
+		Peers:   slices.Clone(proposal.Peers),
+		Refused: proposal.Refused,
+		End:     true,
+	}
+	if len(next.Interface.Address) == 0 && len(inForce.Interface.Address) > 0 {
+		return nil, nil, fmt.Errorf("%s: [Interface]: Address: missing, and the interface has one", g.From)
+	}
+	for i := range next.Peers {
+		next.Peers[i].Held = time.Time{} // not the proposal's to say
+		next.Peers[i].Line = 0
+	}
+	var held []Held
+	if !g.Accept {
+		held = hold(next, waiting(removals(inForce, proposal), inForce, proposal, g), g.Now)
+	}
+	return next, held, nil
+}
+
+// removal is what a proposal takes away from one peer in force.
+type removal struct {
+	peer     wgquick.Peer
+	heir     int            // the index of the same peer in the proposal; -1: it is gone
+	prefixes []netip.Prefix // those that nobody has in the proposal
+}
+
+// removals compares the file in force with a proposal, in the order of the file.
+func removals(inForce, proposal *wgquick.Config) []removal {
+	claimed := map[netip.Prefix]bool{}
+	for _, p := range proposal.Peers {
+		for _, a := range p.AllowedIPs {
+			claimed[a] = true
+		}
+	}
+	heir := heirs(inForce.Peers, proposal.Peers)
+	var out []removal
+	for i, p := range inForce.Peers {
+		r := removal{peer: p, heir: heir[i]}
+		for _, a := range p.AllowedIPs {
+			if !claimed[a] {
+				r.prefixes = append(r.prefixes, a)
+			}
+		}
+		if r.heir < 0 || len(r.prefixes) > 0 {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// heirs finds for each peer the same one in next: by its key, or else, when its key has changed, by an origin that
+// only one peer has on each side. -1: there is none.
+func heirs(peers, next []wgquick.Peer) []int {
+	byKey := map[wgquick.PublicKey]int{}
+	byOrigin := map[wgquick.Origin]int{}
+	count := map[wgquick.Origin]int{}
+	for i, p := range next {
+		byKey[p.PublicKey] = i
+		byOrigin[p.Origin] = i
+		count[p.Origin]++
+	}
+	known := map[wgquick.PublicKey]bool{}
+	had := map[wgquick.Origin]int{}
+	for _, p := range peers {
+		known[p.PublicKey] = true
+		had[p.Origin]++
+	}
+	out := make([]int, len(peers))
+	for i, p := range peers {
+		out[i] = -1
+		if j, ok := byKey[p.PublicKey]; ok {
+			out[i] = j
+		} else if p.Origin != (wgquick.Origin{}) && count[p.Origin] == 1 && had[p.Origin] == 1 {
+			if j := byOrigin[p.Origin]; !known[next[j].PublicKey] {
+				out[i] = j
+			}
+		}
+	}
+	return out
+}
+
+// waiting returns the removals that have to wait: those that already do, and all of them when the others together
+// are too much.
+func waiting(rs []removal, inForce, proposal *wgquick.Config, g Guard) []removal {
+	peers, prefixes := len(inForce.Peers), 0
+	for _, p := range inForce.Peers {
+		prefixes += len(p.AllowedIPs)
+	}
+	var held []removal
+	var gone, lost int
+	for _, r := range rs {
+		n := 0
+		if r.heir < 0 {
+			n = 1
+		}
+		if !r.peer.Held.IsZero() { // it is not there any more, as far as the next change is concerned
+			held = append(held, r)
+			peers -= n
+			prefixes -= len(r.prefixes)
+			continue
+		}
+		gone += n
+		lost += len(r.prefixes)
+	}
+	tooMuch := func(n, of int) bool { return n > few && float64(n) > g.MaxShrink*float64(of) }
+	if tooMuch(gone, peers) || tooMuch(lost, prefixes) || len(proposal.Peers) == 0 && len(inForce.Peers) > 0 {
+		return rs
+	}
+	return held
+}
+
+// hold puts what waits back into next, and returns it in the order of that file.
+func hold(next *wgquick.Config, rs []removal, now time.Time) []Held {
+	if len(rs) == 0 {
+		return nil // the order is the proposal's
+	}
+	lost := map[wgquick.PublicKey][]string{} // prefixes; none: the whole peer
+	for _, r := range rs {
+		since := r.peer.Held
+		if since.IsZero() {
+			since = now.UTC().Truncate(time.Second)
+		}
+		if r.heir < 0 {
+			p := r.peer
+			p.AllowedIPs, p.Held, p.Line = r.prefixes, since, 0
+			next.Peers = append(next.Peers, p)
+			lost[p.PublicKey] = nil
+			continue
+		}
+		p := &next.Peers[r.heir]
+		p.AllowedIPs, p.Held = slices.Concat(p.AllowedIPs, r.prefixes), since
+		for _, a := range r.prefixes {
+			lost[p.PublicKey] = append(lost[p.PublicKey], a.String())
+		}
+	}
+	slices.SortStableFunc(next.Peers, byName)
+	var held []Held
+	for _, p := range next.Peers {
+		if prefixes, ok := lost[p.PublicKey]; ok {
+			held = append(held, Held{PublicKey: p.PublicKey, Peer: p.Origin.String(), Since: p.Held, Prefixes: prefixes})
+		}
+	}
+	return held
+}
+
+// byName is the order of the peers in a file. Those that somebody wrote by hand come first, as they came.
+func byName(a, b wgquick.Peer) int {
+	order := cmp.Or(cmp.Compare(a.Origin.Name, b.Origin.Name), cmp.Compare(a.Origin.Kind, b.Origin.Kind))
+	if order == 0 && a.Origin.Name != "" {
+		return bytes.Compare(a.PublicKey[:], b.PublicKey[:])
+	}
+	return order
+}
+
+// Ours reports whether wg-apply wrote c.
+func Ours(c *wgquick.Config) bool { return len(c.Head) > 0 && c.Head[0] == FileHead }
+
+// fileHead tells a person who opens the file what it is and what to edit instead. What the proposal says of where
+// it comes from is passed on.
+func fileHead(from string, proposal []string) []string {
+	head := []string{
+		FileHead,
+		"The proposal: " + from,
+		"To take this file over by hand, leave its interface out of --proposed.",
+	}
+	if len(proposal) > 0 && proposal[0] == wgquick.ProposalHead {
+		proposal = proposal[1:]
+	}
+	return append(head, proposal...)
+}

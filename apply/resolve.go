@@ -1,0 +1,200 @@
+package apply
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"wg-kube/templates/wgquick"
+)
+
+// lookupTimeout bounds one question to the resolver.
+const lookupTimeout = 10 * time.Second
+
+// names resolves the host names of the endpoints of one interface, beside everything else: nothing ever waits for
+// an answer. A name is asked for until it is known, and again when its peer is silent.
+type names struct {
+	file   string // in which the names stand, for errors
+	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	wake   func() // something is known that was not
+
+	mu    sync.Mutex
+	known map[string]*answer
+	asked sync.WaitGroup // first answers under way
+}
+
+// answer is what is known of a host.
+type answer struct {
+	addr netip.Addr // zero: nothing yet
+	err  error      // of the last question
+	stop context.CancelFunc
+	busy bool
+}
+
+func (c Config) lookup() func(ctx context.Context, host string) ([]netip.Addr, error) {
+	if c.Lookup != nil {
+		return c.Lookup
+	}
+	return func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	}
+}
+
+// ask says which names are wanted from now on: those in the endpoints of c.
+func (n *names) ask(ctx context.Context, c *wgquick.Config) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.known == nil {
+		n.known = map[string]*answer{}
+	}
+	wanted := map[string]bool{}
+	for _, p := range c.Peers {
+		host, ok := hostname(p.Endpoint)
+		if !ok {
+			continue
+		}
+		wanted[host] = true
+		if n.known[host] == nil {
+			k := &answer{err: errors.New("not resolved yet")}
+			n.known[host] = k
+			n.asked.Add(1)
+			n.start(ctx, host, k, sync.OnceFunc(n.asked.Done))
+		}
+	}
+	maps.DeleteFunc(n.known, func(host string, k *answer) bool {
+		if !wanted[host] {
+			k.stop()
+		}
+		return !wanted[host]
+	})
+}
+
+// resolved is what is known of the endpoints of c that have a name, and what is wrong with the others.
+func (n *names) resolved(c *wgquick.Config) (known map[string]netip.AddrPort, unknown []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	known = map[string]netip.AddrPort{}
+	for _, p := range c.Peers {
+		host, ok := hostname(p.Endpoint)
+		if !ok {
+			continue
+		}
+		switch k := n.known[host]; {
+		case k == nil:
+		case k.addr.IsValid():
+			known[p.Endpoint.String()] = netip.AddrPortFrom(k.addr, p.Endpoint.Port)
+		default:
+			unknown = append(unknown, fmt.Sprintf("%s: [Peer] %s: Endpoint: %s: %s",
+				n.file, cmp.Or(p.Origin.String(), p.PublicKey.String()), p.Endpoint, reason(k.err)))
+		}
+	}
+	return known, unknown
+}
+
+// hostname is the host of an endpoint that has a name, not an address.
+func hostname(e wgquick.Endpoint) (string, bool) {
+	_, literal := e.AddrPort()
+	return e.Host, !literal && !e.IsZero()
+}
+
+// again asks once more for a name whose peer is silent: it may have moved.
+func (n *names) again(ctx context.Context, host string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if k, ok := n.known[host]; ok && !k.busy {
+		n.start(ctx, host, k, func() {})
+	}
+}
+
+// unknown reports whether a wanted name has no address yet.
+func (n *names) unknown() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, k := range n.known {
+		if !k.addr.IsValid() {
+			return true
+		}
+	}
+	return false
+}
+
+// first waits for the first answer to every question, as far as ctx allows.
+func (n *names) first(ctx context.Context) {
+	done := make(chan struct{})
+	go func() { n.asked.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// start asks until there is an answer or nobody wants it any more. n.mu is held.
+func (n *names) start(ctx context.Context, host string, k *answer, answered func()) {
+	ctx, k.stop = context.WithCancel(ctx)
+	k.busy = true
+	go func() {
+		defer answered()
+		var retry backoff
+		for {
+			asking, cancel := context.WithTimeout(ctx, lookupTimeout)
+			addrs, err := n.lookup(asking, host)
+			cancel()
+			if ctx.Err() != nil {
+				return
+			}
+			if n.learn(k, addrs, err) {
+				n.wake()
+			}
+			answered()
+			if err == nil {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(retry.next()):
+			}
+		}
+	}()
+}
+
+// learn takes an answer in, and reports whether it says anything new.
+func (n *names) learn(k *answer, addrs []netip.Addr, err error) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err == nil && len(addrs) == 0 {
+		err = errors.New("no address")
+	}
+	before, was := k.addr, reason(k.err)
+	k.err, k.busy = err, err != nil
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	if err == nil && !slices.Contains(addrs, k.addr) { // of several, the one in use is as good as any
+		k.addr = addrs[0]
+	}
+	return k.addr != before || reason(err) != was
+}
+
+// reason is the part of a resolver's error that stays the same from one try to the next.
+func reason(err error) string {
+	var dns *net.DNSError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "no such host"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &dns) && dns.IsTimeout:
+		return "the resolver does not answer"
+	case errors.As(err, &dns):
+		return dns.Err
+	}
+	return err.Error()
+}

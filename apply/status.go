@@ -1,0 +1,155 @@
+package apply
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"wg-kube/apply/plan"
+	"wg-kube/internal/atomicfile"
+	"wg-kube/templates/status"
+	"wg-kube/templates/wgquick"
+)
+
+// ReadStatus reads the status file of an interface. One that is not there is the zero Status.
+func (c Config) ReadStatus(iface string) (status.Status, error) {
+	path := c.statusFile(iface)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return status.Status{Interface: iface}, nil
+	}
+	if err != nil {
+		return status.Status{Interface: iface}, plain(path, err)
+	}
+	return status.Parse(path, b)
+}
+
+func (c Config) writeStatus(s status.Status) error {
+	b, err := s.Marshal()
+	if err != nil {
+		return err
+	}
+	_, err = atomicfile.WriteIfChanged(c.statusFile(s.Interface), b, 0o640)
+	return err
+}
+
+func (c Config) statusFile(iface string) string { return filepath.Join(c.RunDir, iface+".json") }
+func (c Config) lockFile(iface string) string   { return filepath.Join(c.RunDir, iface+".lock") }
+
+// downFile is there from "wg-apply down" until "wg-apply once", or the next boot: the device is left alone.
+func (c Config) downFile(iface string) string { return filepath.Join(c.RunDir, iface+".down") }
+
+// recall gives live the endpoints that the file last asked for, as far as they are remembered.
+func recall(live *plan.Live, peers []status.Peer) {
+	for i := range live.Peers {
+		p := &live.Peers[i]
+		if s, ok := find(peers, p.PublicKey); ok {
+			p.Asked = endpoint(s.Asked)
+		}
+	}
+}
+
+// name calls the live peers what the file calls them.
+func name(live *plan.Live, want plan.Desired) {
+	names := make(map[wgquick.PublicKey]string, len(want.Peers))
+	for _, p := range want.Peers {
+		names[p.PublicKey] = p.Name
+	}
+	for i := range live.Peers {
+		live.Peers[i].Name = names[live.Peers[i].PublicKey]
+	}
+}
+
+// roam sends a new link's peers to where they were last seen, unless the file now says something else.
+func roam(want *plan.Desired, peers []status.Peer) {
+	want.Peers = slices.Clone(want.Peers)
+	for i := range want.Peers {
+		p := &want.Peers[i]
+		s, ok := find(peers, p.PublicKey)
+		if !ok || s.Asked != p.Asked.String() {
+			continue
+		}
+		if at, err := netip.ParseAddrPort(s.Roamed); err == nil {
+			p.Endpoint = at
+		}
+	}
+}
+
+// remember is what there is to recall next time. live is the device after want was applied to it.
+func remember(want plan.Desired, live plan.Live, before []status.Peer) []status.Peer {
+	at := make(map[wgquick.PublicKey]netip.AddrPort, len(live.Peers))
+	for _, p := range live.Peers {
+		at[p.PublicKey] = p.Endpoint
+	}
+	var out []status.Peer
+	for _, p := range want.Peers { // by public key
+		s := status.Peer{PublicKey: p.PublicKey, Asked: p.Asked.String()}
+		if s.Asked != "" && !p.Endpoint.IsValid() { // not resolved, so not asked for yet
+			was, _ := find(before, p.PublicKey)
+			s.Asked = was.Asked
+		}
+		if now := at[p.PublicKey]; now.IsValid() && now != p.Endpoint {
+			s.Roamed = now.String()
+		}
+		if s.Asked != "" || s.Roamed != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// find looks a peer up in a list that is sorted by public key.
+func find(peers []status.Peer, key wgquick.PublicKey) (status.Peer, bool) {
+	i, ok := slices.BinarySearchFunc(peers, key, func(p status.Peer, k wgquick.PublicKey) int {
+		return slices.Compare(p.PublicKey[:], k[:])
+	})
+	if !ok {
+		return status.Peer{}, false
+	}
+	return peers[i], true
+}
+
+// endpoint reads what Endpoint.String wrote.
+func endpoint(s string) wgquick.Endpoint {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return wgquick.Endpoint{}
+	}
+	at, err := netip.ParseAddrPort("127.0.0.1" + s[i:]) // for the port
+	if err != nil {
+		return wgquick.Endpoint{}
+	}
+	return wgquick.Endpoint{Host: strings.Trim(s[:i], "[]"), Port: at.Port()}
+}
+
+// silence tells which peers do not answer, from their counters at two moments.
+type silence map[wgquick.PublicKey]talk
+
+type talk struct {
+	rx, tx int64     // when rx last changed
+	since  time.Time // when we were first seen to have sent since then; zero: we have not
+}
+
+// unanswered is how long we may send without an answer: WireGuard itself asks for a new handshake after 15 s.
+const unanswered = 20 * time.Second
+
+// note takes in what is live now, and marks in it the peers that do not answer.
+func (s silence) note(live *plan.Live) {
+	for i := range live.Peers {
+		p := &live.Peers[i]
+		t, ok := s[p.PublicKey]
+		switch {
+		case !ok || p.RxBytes != t.rx || p.TxBytes < t.tx:
+			t = talk{rx: p.RxBytes, tx: p.TxBytes}
+		case p.TxBytes > t.tx && t.since.IsZero():
+			t.since = live.Now
+		}
+		p.Unanswered = !t.since.IsZero() && live.Now.Sub(t.since) >= unanswered
+		s[p.PublicKey] = t
+	}
+}

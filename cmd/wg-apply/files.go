@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"wg-kube/apply"
+)
+
+func (p *program) accept() *cobra.Command {
+	return &cobra.Command{
+		Use:   "accept IFACE",
+		Short: "Put the proposal in force as it is: let go what is held",
+		Args:  names(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			k, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer k.Close()
+			said, err := p.Accept(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if len(said) == 0 {
+				said = []string{args[0] + ": nothing is held"}
+			}
+			for _, line := range said {
+				fmt.Fprintln(c.OutOrStdout(), line)
+			}
+			return nil
+		},
+	}
+}
+
+func (p *program) check() *cobra.Command {
+	var proposal bool
+	c := &cobra.Command{
+		Use:   "check FILE...",
+		Short: "Print every fault of files as file:line: ...; needs no privilege",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, files []string) error {
+			var errs []error
+			for _, file := range files {
+				errs = append(errs, apply.Check(file, proposal))
+			}
+			return errors.Join(errs...)
+		},
+	}
+	c.Flags().BoolVar(&proposal, "proposal", false, "check as a proposal, which may say less; what wg-render wrote always is")
+	return c
+}
+
+func (p *program) keygen() *cobra.Command {
+	var imported string
+	c := &cobra.Command{
+		Use:   "keygen IFACE",
+		Short: "Print the public key of an interface; make the private one where there is none",
+		Args:  names(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			key, err := p.Keygen(c.Context(), args[0], imported)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), key)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&imported, "import", "", "take the private key in this file, as \"wg genkey\" writes it")
+	return c
+}

@@ -1,0 +1,111 @@
+// wg-apply makes WireGuard interfaces what their wg-quick files say, and keeps them so, in place.
+//
+// It is the privileged half: what an interface may be proposed is checked here, and the private keys are here. It
+// talks to no API server, and runs nothing that a file says.
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"wg-kube/apply"
+	"wg-kube/apply/kernel"
+	"wg-kube/internal/cli"
+)
+
+func main() { os.Exit(cli.Run(root(), os.Args[1:])) }
+
+// program is the flags that every command has.
+type program struct {
+	apply.Config
+	logLevel, logFormat string
+}
+
+func root() *cobra.Command {
+	p := &program{}
+	c := &cobra.Command{
+		Use:   "wg-apply",
+		Short: "Make WireGuard interfaces what their wg-quick files say, in place",
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			return p.settle(c)
+		},
+	}
+	f := c.PersistentFlags()
+	f.StringVar(&p.Dir, "dir", "/etc/wireguard", "folder of the files in force, and of the keys")
+	f.StringVar(&p.Proposals, "proposals", "/var/lib/wg-render", "folder of the proposals")
+	f.StringSliceVar(&p.Proposed, "proposed", nil, "an interface that takes proposals; may be repeated")
+	f.StringVar(&p.RunDir, "run-dir", "/run/wg-kube", "folder of the status files")
+	f.Float64Var(&p.MaxShrink, "max-shrink", 0.5, "the part of the peers, or of the prefixes, that a proposal may drop at once (three may always go)")
+	f.DurationVar(&p.Settle, "settle", 100*time.Millisecond, "how long a file without an end mark has to be quiet before it is read")
+	f.StringVar(&p.PrivateKeyFile, "private-key-file", "", "take this private key instead of making one")
+	f.StringVar(&p.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&p.logFormat, "log-format", "text", "text or json")
+	c.AddCommand(p.run(), p.once(), p.plan(), p.accept(), p.check(), p.status(), p.down(), p.keygen())
+	return c
+}
+
+// settle takes in the environment, and refuses what makes no sense.
+func (p *program) settle(c *cobra.Command) (err error) {
+	if err := cli.FromEnv(c.Flags(), nil, os.Getenv); err != nil {
+		return err
+	}
+	if p.Log, err = cli.Logger(c.ErrOrStderr(), p.logLevel, p.logFormat); err != nil {
+		return err
+	}
+	for _, iface := range p.Proposed {
+		if err := apply.CheckName(iface); err != nil {
+			return cli.Usagef("--proposed: %w", err)
+		}
+	}
+	switch {
+	case p.MaxShrink < 0 || p.MaxShrink > 1 || p.MaxShrink != p.MaxShrink:
+		return cli.Usagef("--max-shrink: %v: a number from 0 to 1 is wanted", p.MaxShrink)
+	case p.Settle < 0:
+		return cli.Usagef("--settle: %s: less than nothing", p.Settle)
+	case p.PrivateKeyFile != "" && len(p.Proposed) > 1:
+		return cli.Usagef("--private-key-file: one key cannot be that of %d interfaces", len(p.Proposed))
+	case p.Dir == p.Proposals:
+		return cli.Usagef("--dir and --proposals are both %s: a proposal is not a file in force", p.Dir)
+	}
+	return nil
+}
+
+// open opens the kernel. Nothing is changed by that.
+func (p *program) open() (*kernel.System, error) {
+	k, err := kernel.New(kernel.Config{RunDir: p.RunDir, Log: p.Log})
+	if err != nil {
+		return nil, err
+	}
+	p.System = k
+	return k, nil
+}
+
+// interfaces are those of the command line, or all that there are.
+func (p *program) interfaces(args []string) ([]string, error) {
+	if len(args) > 0 {
+		return args, nil
+	}
+	all, err := p.Interfaces()
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("%s: no *.conf here, and no --proposed", p.Dir)
+	}
+	return all, err
+}
+
+// names refuses arguments that cannot be interfaces.
+func names(more cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := more(c, args); err != nil {
+			return err
+		}
+		for _, iface := range args {
+			if err := apply.CheckName(iface); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,143 @@
+// wg-device is a WireGuard device in user space, for machines whose kernel has none.
+//
+// It is a process of its own so that nothing that configures the device can take it down: wg-apply and wg(8) talk
+// to its socket in /var/run/wireguard. It stays in the foreground, forks nothing, configures nothing, and ends
+// when it is told to or when its link is deleted.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
+
+	"wg-kube/internal/cli"
+)
+
+func main() { os.Exit(cli.Run(command(), os.Args[1:])) }
+
+// sockets is where wg(8) and wgctrl look for userspace devices.
+const sockets = "/var/run/wireguard"
+
+// validName is what wg-quick(8) takes for an interface.
+var validName = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`)
+
+func command() *cobra.Command {
+	var (
+		mtu           int
+		level, format string
+	)
+	c := &cobra.Command{
+		Use:   "wg-device IFACE",
+		Short: "A userspace WireGuard device, until SIGTERM or until its link is deleted",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			iface := args[0]
+			if !validName.MatchString(iface) || iface == "." || iface == ".." {
+				return cli.Usagef("%q is no interface name", iface)
+			}
+			if mtu < 576 || mtu > 65535-80 {
+				return cli.Usagef("--mtu: %d: 576 to %d is wanted", mtu, 65535-80)
+			}
+			log, err := cli.Logger(cmd.ErrOrStderr(), level, format)
+			if err != nil {
+				return err
+			}
+			if err := serve(cmd.Context(), iface, mtu, log.With("iface", iface)); err != nil {
+				return fmt.Errorf("%s: %w", iface, err)
+			}
+			return nil
+		},
+	}
+	c.Flags().IntVar(&mtu, "mtu", device.DefaultMTU, "MTU of the new link, in bytes")
+	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	c.Flags().StringVar(&format, "log-format", "text", "text or json")
+	return c
+}
+
+// serve makes the link and its socket and works until ctx is done or the link is gone. It leaves neither behind.
+func serve(ctx context.Context, iface string, mtu int, log *slog.Logger) error {
+	link, err := tun.CreateTUN(iface, mtu)
+	if err != nil {
+		return fmt.Errorf("new link: %w", err)
+	}
+	if name, err := link.Name(); err != nil || name != iface {
+		_ = link.Close()
+		return fmt.Errorf("new link: the kernel called it %q", name)
+	}
+	dev := device.NewDevice(link, conn.NewDefaultBind(), &device.Logger{
+		Verbosef: func(format string, a ...any) { log.Debug(fmt.Sprintf(format, a...)) },
+		Errorf:   func(format string, a ...any) { log.Warn(fmt.Sprintf(format, a...)) },
+	})
+	defer dev.Close() // and the link with it
+
+	uapi, err := listen(iface)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	defer os.Remove(socketOf(iface))
+	defer uapi.Close()
+
+	failed := make(chan error, 1)
+	go func() {
+		for {
+			c, err := uapi.Accept()
+			if err != nil {
+				failed <- err
+				return
+			}
+			go dev.IpcHandle(c)
+		}
+	}()
+	log.Info("ready", "pid", unix.Getpid())
+	// A service manager that does not listen is no reason to fail.
+	_, _ = daemon.SdNotify(true, daemon.SdNotifyReady)
+
+	select {
+	case <-ctx.Done():
+		log.Info("told to end")
+		return nil
+	case <-dev.Wait():
+		log.Info("the link is gone")
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("socket: %w", err)
+	}
+}
+
+func socketOf(iface string) string { return filepath.Join(sockets, iface+".sock") }
+
+// listen makes the socket, which appears under its name when somebody listens already: wg(8) deletes one on which
+// nobody does. It takes the place of one that was left behind, and not of one that is served.
+func listen(iface string) (*net.UnixListener, error) {
+	if c, err := net.Dial("unix", socketOf(iface)); err == nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("%s: another process serves it", socketOf(iface))
+	}
+	unix.Umask(0o077)
+	if err := os.MkdirAll(sockets, 0o700); err != nil {
+		return nil, err
+	}
+	fresh := filepath.Join(sockets, "."+iface+".new")
+	_ = os.Remove(fresh) // left behind
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // it would be the old name
+	if err := os.Rename(fresh, socketOf(iface)); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return l, nil
+}

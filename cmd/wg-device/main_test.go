@@ -1,0 +1,92 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"wg-kube/internal/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+const (
+	soon   = 5 * time.Second
+	socket = "/run/wireguard/wg0.sock" // from outside, /var/run would lead to the wrong /run
+)
+
+// start starts a device and waits until it is ready. Not by asking wg(8): that deletes what nobody serves.
+func start(t *testing.T, h *lab.Host) *lab.Process {
+	t.Helper()
+	p := h.Start(t, lab.Build(t, "wg-kube/cmd/wg-device"), "wg0")
+	lab.Eventually(t, soon, "ready", func() bool { return strings.Contains(p.Log(), "msg=ready") })
+	h.Run(t, "wg", "show", "wg0")
+	return p
+}
+
+func there(h *lab.Host) bool {
+	_, err := os.Stat(h.Path(socket))
+	return err == nil
+}
+
+func TestItEndsWhenTold(t *testing.T) {
+	h := lab.NewHost(t, "host")
+	p := start(t, h)
+	h.Run(t, "wg", "set", "wg0", "listen-port", "51820")
+	if fi, err := os.Stat(h.Path(socket)); err != nil || fi.Mode().Perm() != 0o700 {
+		t.Errorf("socket: %v, %v", fi.Mode(), err)
+	}
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, h, p)
+	if _, code := h.Try("ip", "link", "show", "wg0"); code == 0 {
+		t.Error("the link is still there")
+	}
+}
+
+func TestItEndsWithItsLink(t *testing.T) {
+	h := lab.NewHost(t, "host")
+	p := start(t, h)
+	h.Run(t, "ip", "link", "del", "wg0")
+	ended(t, h, p)
+}
+
+func ended(t *testing.T, h *lab.Host, p *lab.Process) {
+	t.Helper()
+	if code := p.Exit(t, soon); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+	if there(h) {
+		t.Error("the socket is still there")
+	}
+}
+
+func TestItTakesThePlaceOfADeadOneOnly(t *testing.T) {
+	h := lab.NewHost(t, "host")
+	first := start(t, h)
+	out, code := h.Try(lab.Build(t, "wg-kube/cmd/wg-device"), "wg0")
+	if code != 1 || strings.Count(out, "\n") != 1 {
+		t.Errorf("beside a living one: exit status %d\n%s", code, out)
+	}
+	if err := first.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	first.Exit(t, soon)
+	if !there(h) {
+		t.Error("a killed one was to leave its socket")
+	}
+	start(t, h)
+}
+
+func TestWrongUsage(t *testing.T) {
+	h := lab.NewHost(t, "host")
+	for _, args := range []string{"", "wg0 wg1", "a/b", "..", "much-too-long-name", "--mtu 60 wg0", "--mtu x wg0", "--what wg0", "--log-level loud wg0"} {
+		out, code := h.Try(append([]string{lab.Build(t, "wg-kube/cmd/wg-device")}, strings.Fields(args)...)...)
+		if code != 2 || strings.Count(out, "\n") != 1 {
+			t.Errorf("%q: exit status %d\n%s", args, code, out)
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"wg-kube/internal/cli"
+	"wg-kube/render/overlay"
+)
+
+// options is the command line as it was given. The zero value of a field: it was not, and complete fills it in.
+type options struct {
+	role        string
+	iface       string
+	nodeName    string
+	prefix      string
+	address     []netip.Prefix
+	listenPort  uint16
+	mtu         int
+	allowedIPs  []netip.Prefix
+	hubAllowed  []netip.Prefix
+	endpoint    netip.AddrPort
+	site        string
+	vpcIP       netip.Addr
+	keepalive   uint16
+	nodes       string
+	kubeconfig  string
+	apiServer   []netip.Addr
+	peerCIDRs   []netip.Prefix
+	out         string
+	peersDir    string
+	runDir      string
+	settle      time.Duration
+	metricsAddr string
+	logLevel    string
+	logFormat   string
+}
+
+// envNames are the environment variables that are not WG_ and the flag's name.
+var envNames = map[string]string{
+	"annotation-prefix": "ANNOTATION_PREFIX",
+	"hub-allowed-ips":   "HUB_ALLOWED_IPS",
+	"kubeconfig":        "KUBECONFIG",
+	"node-name":         "NODE_NAME",
+}
+
+// noUse are environment variables of an earlier shell spoke, and why they do nothing any more.
+var noUse = map[string]string{
+	"POLL_INTERVAL": "nothing is polled: every change is watched",
+	"WG_DAEMONIZE":  "wg-render stays in the foreground: systemd or the kubelet runs it",
+	"WG_LOG_FILE":   "the log goes to standard error: journald or the kubelet keeps it",
+}
+
+const (
+	defaultPeersDir   = "/etc/wg-kube/IFACE.peers.d"
+	hubAddress        = "100.96.0.1/32"
+	spokeAddress      = "100.96.0.2/32"
+	spokeKubeconfig   = "/etc/kubernetes/kubelet.conf"
+	defaultListenPort = 51820
+	defaultKeepalive  = 25
+)
+
+func (o *options) register(fs *pflag.FlagSet) {
+	fs.StringVar(&o.role, "role", "", "`hub|spoke`; required. A hub peers with every labelled Node, a spoke with the hubs and its own site")
+
+	fs.StringVar(&o.nodes, "nodes", "", "read Nodes from this file or folder of YAML or JSON, not from Kubernetes")
+	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "how to reach Kubernetes (hub: in-cluster, spoke: "+spokeKubeconfig+")")
+	fs.StringVar(&o.nodeName, "node-name", "", "the name of the own Node (the host's name)")
+	fs.StringVar(&o.prefix, "annotation-prefix", "wireguard.kube/", "put in front of each label and annotation as it is")
+
+	fs.StringVar(&o.iface, "interface", "wg0", "the interface")
+	list(fs, &o.address, parseCIDR, "address", "CIDR,...", "the interface's addresses (hub: "+hubAddress+", spoke: "+spokeAddress+")")
+	fs.Uint16Var(&o.listenPort, "listen-port", defaultListenPort, "the UDP port")
+	fs.IntVar(&o.mtu, "mtu", 0, "in bytes; 0 is wg-quick's rule")
+	fs.Uint16Var(&o.keepalive, "keepalive", defaultKeepalive, "in seconds, towards peers with an endpoint; 0 is off")
+	one(fs, &o.endpoint, parseIPPort, "endpoint", "IP:PORT", "where others reach this node (hub: its ExternalIP at the listen port)")
+	list(fs, &o.allowedIPs, parseCIDR, "allowed-ips", "CIDR,...", "what this node advertises (the addresses)")
+	list(fs, &o.hubAllowed, parseCIDR, "hub-allowed-ips", "CIDR,...", "spoke: what it sends to the hub, a default route included (what the hub advertises)")
+	fs.StringVar(&o.site, "site", "", "spoke: peer directly with the Nodes of this site (the site label of the own Node)")
+	one(fs, &o.vpcIP, parseIP, "vpc-ip", "IP", "spoke: where the Nodes of its site reach it (the address of the default route's device)")
+
+	list(fs, &o.peerCIDRs, parseCIDR, "peer-cidrs", "CIDR,...", "what a Node may claim at all (anything)")
+	list(fs, &o.apiServer, parseIP, "api-server", "IP,...", "addresses of the API server, which no spoke may claim (those of the kubeconfig)")
+
+	fs.StringVar(&o.out, "out", "/var/lib/wg-render", "the folder of proposals")
+	fs.StringVar(&o.peersDir, "peers-dir", "", "the folder of static fragments ("+defaultPeersDir+")")
+	fs.StringVar(&o.runDir, "run-dir", "/run/wg-kube", "where wg-apply says which public key the interface has")
+	fs.DurationVar(&o.settle, "settle", 100*time.Millisecond, "after a change, how long further ones are collected")
+
+	fs.StringVar(&o.metricsAddr, "metrics-addr", "", "serve /metrics and /healthz on this `HOST:PORT` (off)")
+	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")
+
+	fs.VisitAll(func(f *pflag.Flag) { f.Usage += " [$" + cli.EnvName(f.Name, envNames) + "]" })
+}
+
+// complete takes what the command line left alone from the environment, refuses what contradicts itself, and fills
+// in the defaults that hang on the role or on this host.
+func (o *options) complete(fs *pflag.FlagSet, getenv func(string) string) error {
+	onLine := fs.Changed("kubeconfig") // the variable is in many a shell, and --nodes goes before it
+	if err := cli.FromEnv(fs, envNames, getenv); err != nil {
+		return err
+	}
+	if onLine && o.nodes != "" {
+		return cli.Usagef("--nodes, --kubeconfig: Nodes come from manifests or from Kubernetes, not from both")
+	}
+	switch overlay.Role(o.role) {
+	case overlay.Hub:
+		for _, flag := range []string{"hub-allowed-ips", "site", "vpc-ip"} {
+			if fs.Changed(flag) {
+				return cli.Usagef("--%s: it is for a spoke, and this is a hub", flag)
+			}
+		}
+	case overlay.Spoke:
+	case "":
+		return cli.Usagef("--role: it is required: hub or spoke")
+	default:
+		return cli.Usagef("--role: %q: hub or spoke is wanted", o.role)
+	}
+	o.defaults()
+	return o.check()
+}
+
+func (o *options) defaults() {
+	if o.nodeName == "" {
+		name, _ := os.Hostname() // an empty one is refused below
+		o.nodeName = strings.ToLower(name)
+	}
+	if o.peersDir == "" {
+		o.peersDir = strings.ReplaceAll(defaultPeersDir, "IFACE", o.iface)
+	}
+	if o.role == string(overlay.Hub) {
+		if len(o.address) == 0 {
+			o.address = []netip.Prefix{netip.MustParsePrefix(hubAddress)}
+		}
+		return
+	}
+	if len(o.address) == 0 {
+		o.address = []netip.Prefix{netip.MustParsePrefix(spokeAddress)}
+	}
+	if o.kubeconfig == "" {
+		o.kubeconfig = spokeKubeconfig
+	}
+	if !o.vpcIP.IsValid() {
+		o.vpcIP = underlayAddress()
+	}
+}
+
+func (o *options) check() error {
+	if !interfaceName.MatchString(o.iface) {
+		return cli.Usagef("--interface: %q: 1 to 15 letters, digits or _=+.- are wanted", o.iface)
+	}
+	if faults := validation.IsDNS1123Subdomain(o.nodeName); len(faults) > 0 {
+		return cli.Usagef("--node-name: %q: no Node has such a name", o.nodeName)
+	}
+	if faults := validation.IsQualifiedName(o.prefix + overlay.AnnotationPublicKey); len(faults) > 0 {
+		return cli.Usagef("--annotation-prefix: %q: %q is no name of an annotation", o.prefix, o.prefix+overlay.AnnotationPublicKey)
+	}
+	if faults := validation.IsValidLabelValue(o.site); len(faults) > 0 {
+		return cli.Usagef("--site: %q: no label has such a value", o.site)
+	}
+	if o.settle < 0 {
+		return cli.Usagef("--settle: %v: it is negative", o.settle)
+	}
+	return nil
+}
+
+// interfaceName is what wg-quick takes for one. One that begins with a dot would be a hidden file.
+var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9_=+-][a-zA-Z0-9_=+.-]{0,14}$`)

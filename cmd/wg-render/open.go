@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+
+	"wg-kube/internal/cli"
+	"wg-kube/render"
+	"wg-kube/render/overlay"
+	"wg-kube/render/source/fragments"
+	"wg-kube/render/source/kube"
+	"wg-kube/render/source/manifests"
+	"wg-kube/templates/wgquick"
+)
+
+// program is everything wired together, and not yet running.
+type program struct {
+	loop     *render.Loop
+	registry *prometheus.Registry
+}
+
+func open(o *options, cmd *cobra.Command) (*program, error) {
+	if err := o.complete(cmd.Flags(), os.Getenv); err != nil {
+		return nil, err
+	}
+	log, err := cli.Logger(cmd.ErrOrStderr(), o.logLevel, o.logFormat)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(noUse)) {
+		if os.Getenv(name) != "" {
+			log.Info(name + " is accepted and does nothing: " + noUse[name])
+		}
+	}
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	c := render.Config{
+		Self:    o.self(),
+		Policy:  o.policy(),
+		Out:     o.out,
+		RunDir:  o.runDir,
+		Settle:  o.settle,
+		Log:     log,
+		Metrics: render.NewMetrics(registry),
+	}
+	if _, err := overlay.Alone(c.Self, c.Policy).Marshal(); err != nil {
+		var faults wgquick.Faults
+		if errors.As(err, &faults) {
+			err = fmt.Errorf("%s: %s", faults[0].Key, faults[0].Msg)
+		}
+		return nil, cli.Usagef("the flags make no interface: %w", err)
+	}
+
+	static, err := fragments.New(o.peersDir, log)
+	if err != nil {
+		return nil, err
+	}
+	c.Fragments = static
+	c.Metrics.SourceFaults("fragments", static.Faults)
+	if err := o.openNodes(&c); err != nil {
+		return nil, err
+	}
+	loop, err := render.New(c)
+	return &program{loop, registry}, err
+}
+
+// openNodes adds the source of Nodes to c.
+func (o *options) openNodes(c *render.Config) error {
+	if o.nodes != "" {
+		nodes, err := manifests.New(o.nodes, c.Log)
+		if err != nil {
+			return err
+		}
+		c.Nodes = nodes
+		c.Metrics.SourceFaults("manifests", nodes.Faults)
+		return nil
+	}
+	klog.SetSlogLogger(c.Log) // what client-go says
+	nodes, err := kube.New(kube.Config{
+		Kubeconfig: o.kubeconfig,
+		Node:       o.nodeName,
+		Role:       c.Self.Role,
+		Prefix:     o.prefix,
+		Site:       o.site,
+		Log:        c.Log,
+	})
+	if err != nil {
+		return cli.Exit{Code: cli.Usage, Err: err}
+	}
+	c.Nodes = nodes
+	c.Metrics.SourceHeard("kube", nodes.LastSync)
+	if len(o.apiServer) == 0 {
+		c.APIServer = nodes.APIServerAddrs
+	}
+	return nil
+}
+
+func (o *options) self() overlay.Self {
+	return overlay.Self{
+		Node:          o.nodeName,
+		Role:          overlay.Role(o.role),
+		Interface:     o.iface,
+		Address:       o.address,
+		ListenPort:    o.listenPort,
+		MTU:           o.mtu,
+		AllowedIPs:    o.allowedIPs,
+		HubAllowedIPs: o.hubAllowed,
+		Endpoint:      o.endpoint,
+		Site:          o.site,
+		VPCIP:         o.vpcIP,
+		Keepalive:     o.keepalive,
+	}
+}
+
+func (o *options) policy() overlay.Policy {
+	from := "Kubernetes"
+	if o.nodes != "" {
+		from = o.nodes
+	}
+	return overlay.Policy{
+		Prefix:    o.prefix,
+		APIServer: o.apiServer,
+		PeerCIDRs: o.peerCIDRs,
+		From:      from,
+		PeersDir:  o.peersDir,
+	}
+}

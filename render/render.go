@@ -1,0 +1,188 @@
+// Package render is the loop of wg-render: what the sources know now, what Build makes of it, and a proposal if that
+// is another one than on disk. It also says on its own Node what the others need to know of it.
+//
+// It proposes only. It holds no private key, touches no device, and writes no file but the proposal. What it cannot
+// read or may not write leaves the last proposal as it is.
+package render
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"wg-kube/render/overlay"
+	"wg-kube/render/source/files"
+	"wg-kube/templates/wgquick"
+)
+
+const (
+	retry    = 5 * time.Second  // after a proposal could not be written
+	patience = 30 * time.Second // that Once has with its sources
+)
+
+// Config is what the loop needs. The zero value of a field is of no use where nothing else is said.
+type Config struct {
+	Self      overlay.Self // PublicKey is found in RunDir
+	Policy    overlay.Policy
+	APIServer func() []netip.Addr // what is known of it beside Policy.APIServer; nil: nothing
+	Nodes     Source              // a Publisher as well, where there is a Node to publish on
+	Fragments Fragments
+	Out       string        // the folder of proposals
+	RunDir    string        // where wg-apply says which public key the interface has
+	Settle    time.Duration // after a change, how long further ones are collected; zero: not at all
+	Log       *slog.Logger
+	Metrics   *Metrics
+}
+
+// Loop renders one interface.
+type Loop struct {
+	Config
+	key       *files.Files[wgquick.PublicKey]
+	disk      proposal // the one last read
+	publisher *publisher
+	refused   map[string]overlay.Rejection // those last logged
+	seen      map[string]bool              // the Nodes seen since the start
+	said      said
+	health    atomic.Pointer[error]
+}
+
+// New starts to watch the folders of c. Run or Once must be called.
+func New(c Config) (*Loop, error) {
+	c.Log = c.Log.With("iface", c.Self.Interface)
+	key, err := watchKey(c)
+	if err != nil {
+		return nil, err
+	}
+	l := &Loop{Config: c, key: key, seen: map[string]bool{}, said: said{}}
+	if to, ok := c.Nodes.(Publisher); ok {
+		l.publisher = newPublisher(to, c)
+	}
+	return l, nil
+}
+
+// Run keeps the proposal as the sources want it, until ctx is done.
+func (l *Loop) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	l.start(ctx, g)
+	if l.publisher != nil {
+		g.Go(func() error { return l.publisher.run(ctx) })
+	}
+	g.Go(func() error {
+		select { // the fragments, which are on this disk, may hold the way to the cluster
+		case <-l.Fragments.Changed():
+		case <-time.After(l.Settle):
+		}
+		for {
+			err := l.step()
+			pause(ctx, l.Settle) // what comes now is one change
+			var again <-chan time.Time
+			if err != nil {
+				again = time.After(retry)
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-l.Nodes.Changed():
+			case <-l.Fragments.Changed():
+			case <-l.key.Changed():
+			case <-again:
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// step proposes what the sources want now, if that is anything new.
+func (l *Loop) step() error {
+	now := l.look()
+	r, err := l.render(&now)
+	if err == nil && r != nil {
+		err = l.propose(r)
+	}
+	l.tell(now, r, err)
+	if l.publisher != nil && now.waits == "" {
+		l.publisher.offer(now.self, *now.own)
+	}
+	return err
+}
+
+// Once makes one proposal from all that the sources know. It is written to stdout if that is not nil, else to disk.
+func (l *Loop) Once(ctx context.Context, stdout io.Writer) error {
+	ctx, stop := context.WithCancel(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	l.start(ctx, g)
+	g.Go(func() error {
+		defer stop()
+		l.wait(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		now := l.look()
+		r, err := l.render(&now)
+		switch {
+		case err != nil:
+			return err
+		case r == nil:
+			return fmt.Errorf("%s: kept as it is, for want of %s", l.path(), now.waits)
+		case stdout != nil:
+			_, err = stdout.Write(r.file)
+		default:
+			err = l.propose(r)
+		}
+		if err == nil && !now.synced {
+			err = fmt.Errorf("%s: without a peer that is a Node, for want of %s", l.path(), now.waits)
+		}
+		l.tell(now, r, nil)
+		return err
+	})
+	return g.Wait()
+}
+
+// start runs the sources.
+func (l *Loop) start(ctx context.Context, g *errgroup.Group) {
+	g.Go(func() error { return l.Nodes.Run(ctx) })
+	g.Go(func() error { return l.Fragments.Run(ctx) })
+	g.Go(func() error { return l.key.Run(ctx) })
+}
+
+// wait returns when each source has all that there is, or patience ends.
+func (l *Loop) wait(ctx context.Context) {
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	for {
+		_, nodes := l.Nodes.Snapshot()
+		_, fragments := l.Fragments.Snapshot()
+		_, key := l.key.Snapshot()
+		if nodes && fragments && key {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.Nodes.Changed():
+		case <-l.Fragments.Changed():
+		case <-l.key.Changed():
+		}
+	}
+}
+
+// Healthy returns why the last proposal could not be made or written, nil if it could.
+func (l *Loop) Healthy() error {
+	if err := l.health.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,506 @@
+package render
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wg-kube/render/overlay"
+	"wg-kube/render/source/fragments"
+	"wg-kube/templates/status"
+	"wg-kube/templates/wgquick"
+)
+
+const (
+	prefix   = "wireguard.kube/"
+	aliceKey = "xqoZxRAgHsmSB+qssFKzTNIs5t8Ms+EneXSQP4zcjmw="
+	bobKey   = "/mmJFqJ75KoYswcguo02NN25UpkjjejJNBaIcdVyjl0="
+	hubKey   = "IKTy2zSYiUnTJUNFrGFCOattmGH0uLtnzgDu2o5eEzM="
+	static   = "[Peer]\nPublicKey = lS9du/F/qNtZzF25qACf8zCpwY9Cbe9NynIDeWXlKWA=\nAllowedIPs = 10.9.0.0/24\n"
+)
+
+// cluster is a Source and a Publisher of which the test says what it knows.
+type cluster struct {
+	changed chan struct{}
+
+	mu        sync.Mutex
+	nodes     map[string]overlay.Node
+	synced    bool
+	refuse    error
+	published []string
+}
+
+func newCluster(nodes ...overlay.Node) *cluster {
+	c := &cluster{changed: make(chan struct{}, 1), nodes: map[string]overlay.Node{}}
+	c.set(nodes...)
+	return c
+}
+
+func (c *cluster) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (c *cluster) Changed() <-chan struct{}      { return c.changed }
+
+func (c *cluster) Snapshot() (nodes []overlay.Node, synced bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.nodes {
+		nodes = append(nodes, n)
+	}
+	return nodes, c.synced
+}
+
+func (c *cluster) Publish(_ context.Context, labels, annotations map[string]string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.published = append(c.published, fmt.Sprint(labels, annotations))
+	if c.refuse != nil {
+		return c.refuse
+	}
+	own := c.nodes["hub-1"]
+	own.Labels, own.Annotations = maps.Clone(labels), maps.Clone(annotations)
+	c.nodes["hub-1"] = own
+	c.signal()
+	return nil
+}
+
+func (c *cluster) set(nodes ...overlay.Node) {
+	c.change(func() {
+		for _, n := range nodes {
+			c.nodes[n.Name] = n
+		}
+	})
+}
+
+func (c *cluster) change(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+	c.signal()
+}
+
+func (c *cluster) signal() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+func spoke(name, key, claim string) overlay.Node {
+	return overlay.Node{
+		Name:        name,
+		UID:         "uid-" + name,
+		Labels:      map[string]string{prefix + "peer": "true"},
+		Annotations: map[string]string{prefix + "public-key": key, prefix + "allowed-ips": claim},
+	}
+}
+
+// onlySource hides that a cluster is a Publisher.
+type onlySource struct{ Source }
+
+// bench is a hub with folders of its own.
+type bench struct {
+	t                     *testing.T
+	out, runDir, peersDir string
+	log                   *lines
+	registry              *prometheus.Registry
+	loop                  *Loop
+	stop                  func()
+}
+
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{t: t, out: t.TempDir(), runDir: t.TempDir() + "/later", peersDir: t.TempDir(), log: &lines{}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log:\n%s", b.log)
+		}
+	})
+	return b
+}
+
+func (b *bench) open(nodes Source) *Loop {
+	b.t.Helper()
+	b.registry = prometheus.NewRegistry()
+	log := slog.New(slog.NewTextHandler(b.log, nil))
+	static, err := fragments.New(b.peersDir, log)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	loop, err := New(Config{
+		Self: overlay.Self{
+			Node: "hub-1", Role: overlay.Hub, Interface: "wg0", ListenPort: 51820,
+			Address: []netip.Prefix{netip.MustParsePrefix("100.96.0.1/32")},
+		},
+		Policy:    overlay.Policy{Prefix: prefix, From: "a test"},
+		Nodes:     nodes,
+		Fragments: static,
+		Out:       b.out,
+		RunDir:    b.runDir,
+		Settle:    20 * time.Millisecond,
+		Log:       log,
+		Metrics:   NewMetrics(b.registry),
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.loop = loop
+	return loop
+}
+
+// run starts the loop; b.stop ends it, as a restart would.
+func (b *bench) run(nodes Source) {
+	b.t.Helper()
+	loop := b.open(nodes)
+	ctx, stop := context.WithCancel(b.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := loop.Run(ctx); err != nil {
+			b.t.Errorf("Run: %v", err)
+		}
+	})
+	b.stop = func() { stop(); running.Wait() }
+	b.t.Cleanup(b.stop)
+}
+
+func (b *bench) path() string { return b.out + "/wg0.conf" }
+
+func (b *bench) file() string {
+	if fi, err := os.Lstat(b.path()); err != nil || !fi.Mode().IsRegular() {
+		return "" // to read a fifo is to wait
+	}
+	f, err := os.ReadFile(b.path())
+	if err != nil {
+		return ""
+	}
+	return string(f)
+}
+
+// peers waits until the proposal holds exactly these, by the name of their origin.
+func (b *bench) peers(want ...string) {
+	b.t.Helper()
+	b.eventually("peers "+strings.Join(want, " "), func() bool {
+		c, err := wgquick.Parse("wg0.conf", []byte(b.file()))
+		if err != nil {
+			return false
+		}
+		var got []string
+		for _, p := range c.Peers {
+			got = append(got, p.Origin.Name)
+		}
+		return strings.Join(got, " ") == strings.Join(want, " ") && b.file() != ""
+	})
+}
+
+func (b *bench) eventually(what string, ok func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("never: %s; the proposal is\n%s", what, b.file())
+		}
+	}
+}
+
+// still fails if the proposal is written in the next moment, with whatever content.
+func (b *bench) still() {
+	b.t.Helper()
+	before, err := os.Stat(b.path())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	after, err := os.Stat(b.path())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
+		b.t.Errorf("it was written, and nothing had changed:\n%s", b.file())
+	}
+}
+
+func (b *bench) logged(want string, times int) {
+	b.t.Helper()
+	if got := strings.Count(b.log.String(), want); got != times {
+		b.t.Errorf("%d log lines with %q, want %d", got, want, times)
+	}
+}
+
+// gauge is the sum over a gauge's labels.
+func (b *bench) gauge(name string) (sum float64) {
+	families, err := b.registry.Gather()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+func (b *bench) write(path, content string) {
+	b.t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func TestFirstStart(t *testing.T) {
+	b := newBench(t)
+	c := newCluster()
+	b.run(onlySource{c})
+	b.peers() // the interface alone, with no cluster
+	b.write(b.peersDir+"/static.conf", "[Peer")
+	b.eventually("it is refused", func() bool { return strings.Contains(b.file(), "refused: fragment/static.conf") })
+	b.write(b.peersDir+"/static.conf", static)
+	b.peers("static.conf") // which may be the way to the cluster
+	c.change(func() { c.synced = true })
+	c.set(spoke("alice", aliceKey, "10.1.0.0/24"))
+	b.eventually("waits for its own Node", func() bool { return strings.Contains(b.log.String(), "waiting for Node hub-1") })
+	b.peers("static.conf")
+	c.set(overlay.Node{Name: "hub-1"})
+	b.peers("alice", "static.conf")
+	c.set(spoke("bob", bobKey, "10.2.0.0/24"))
+	b.peers("alice", "bob", "static.conf")
+	b.still()
+	if fi, _ := os.Stat(b.path()); fi.Mode() != 0o640 {
+		t.Errorf("mode %v, want 0640", fi.Mode())
+	}
+	if got := b.gauge("wgkube_render_peers"); got != 3 {
+		t.Errorf("wgkube_render_peers %v, want 3", got)
+	}
+}
+
+func TestProposalStaysUntilEverythingIsThere(t *testing.T) {
+	b := newBench(t)
+	b.write(b.peersDir+"/static.conf", static)
+	c := newCluster(overlay.Node{Name: "hub-1"}, spoke("alice", aliceKey, "10.1.0.0/24"))
+	c.synced = true
+	b.run(onlySource{c})
+	b.peers("alice", "static.conf")
+	b.stop()
+
+	empty := newCluster()
+	b.run(onlySource{empty})
+	b.still() // not synced
+	empty.change(func() { empty.synced = true })
+	b.still() // no Node of its own
+	b.peers("alice", "static.conf")
+	empty.set(overlay.Node{Name: "hub-1"})
+	b.peers("static.conf")
+	b.logged("waiting for the Nodes", 1)
+	b.logged("waiting for Node hub-1", 1)
+}
+
+func TestRestartWritesNothing(t *testing.T) {
+	b := newBench(t)
+	b.write(b.peersDir+"/static.conf", static)
+	c := newCluster(overlay.Node{Name: "hub-1"}, spoke("alice", aliceKey, "10.1.0.0/24"), spoke("greedy", bobKey, "0.0.0.0/0"))
+	c.synced = true
+	b.run(onlySource{c})
+	b.peers("alice", "static.conf")
+	b.stop()
+	b.run(onlySource{c})
+	b.still()
+}
+
+func TestBrokenFragmentKeepsItsPeers(t *testing.T) {
+	b := newBench(t)
+	b.write(b.peersDir+"/static.conf", static)
+	c := newCluster(overlay.Node{Name: "hub-1"})
+	c.synced = true
+	b.run(onlySource{c})
+	b.peers("static.conf")
+	b.write(b.peersDir+"/static.conf", static+"Colour = red\n")
+	b.eventually("it is refused", func() bool { return strings.Contains(b.file(), "Colour") })
+	b.peers("static.conf")
+	b.stop()
+
+	b.run(onlySource{c})
+	b.still()
+	b.peers("static.conf")
+	b.write(b.peersDir+"/static.conf", static)
+	b.eventually("it is mended", func() bool { return !strings.Contains(b.file(), "Colour") })
+	b.peers("static.conf")
+	if err := os.Remove(b.peersDir + "/static.conf"); err != nil {
+		t.Fatal(err)
+	}
+	b.peers()
+}
+
+func TestRefusalsAreLoggedOnce(t *testing.T) {
+	b := newBench(t)
+	c := newCluster(overlay.Node{Name: "hub-1"}, spoke("greedy", aliceKey, "0.0.0.0/0"))
+	c.synced = true
+	b.run(onlySource{c})
+	b.eventually("it is refused", func() bool { return b.gauge("wgkube_render_rejections") == 1 })
+	c.set(spoke("bob", bobKey, "10.2.0.0/24"))
+	b.eventually("bob is in", func() bool { return strings.Contains(b.file(), "Node/bob") })
+	c.set(spoke("greedy", aliceKey, "10.1.0.0/24"))
+	b.peers("bob", "greedy")
+	b.eventually("it is said", func() bool { return strings.Contains(b.log.String(), "no longer so") })
+	b.logged("claim refused", 1)
+	b.logged("no longer so", 1)
+	if b.gauge("wgkube_render_rejections") != 0 {
+		t.Error("it is still counted")
+	}
+}
+
+func TestProposalOnDiskThatIsOfNoUse(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"cut off": func(p string) error { return os.WriteFile(p, []byte("[Peer]\nPublicKey = xqo"), 0o640) },
+		"fifo":    func(p string) error { return syscall.Mkfifo(p, 0o640) },
+		"link":    func(p string) error { return os.Symlink("/etc/hostname", p) },
+		"empty":   func(p string) error { return os.WriteFile(p, nil, 0o640) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			if err := put(b.path()); err != nil {
+				t.Fatal(err)
+			}
+			c := newCluster(overlay.Node{Name: "hub-1"}, spoke("alice", aliceKey, "10.1.0.0/24"))
+			c.synced = true
+			b.run(onlySource{c})
+			b.peers("alice")
+			b.still()
+		})
+	}
+}
+
+func TestFolderOfProposalsThatIsNotThere(t *testing.T) {
+	b := newBench(t)
+	b.out += "/later"
+	c := newCluster(overlay.Node{Name: "hub-1"})
+	c.synced = true
+	b.run(onlySource{c})
+	b.eventually("it is said", func() bool { return strings.Contains(b.log.String(), "not proposed") })
+	if b.loop.Healthy() == nil {
+		t.Error("it says that it is healthy")
+	}
+	if err := os.Mkdir(b.out, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.peers() // after a while, by itself
+	b.logged("not proposed", 1)
+}
+
+func TestPublish(t *testing.T) {
+	b := newBench(t)
+	c := newCluster(overlay.Node{Name: "hub-1", ExternalIPs: []netip.Addr{netip.MustParseAddr("203.0.113.7")}})
+	c.synced = true
+	c.refuse = errors.New("forbidden")
+	b.run(c)
+	b.peers()
+	time.Sleep(50 * time.Millisecond)
+	b.logged("own Node not written", 0) // there is no key yet, so nothing is published
+
+	key, _ := wgquick.ParsePublicKey(hubKey)
+	s, err := status.Status{Interface: "wg0", PublicKey: key}.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(b.runDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.write(b.runDir+"/wg0.json", string(s))
+	b.eventually("it is tried", func() bool { return strings.Contains(b.log.String(), "own Node not written") })
+	c.change(func() { c.refuse = nil })
+	annotations := func() map[string]string {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.nodes["hub-1"].Annotations
+	}
+	want := map[string]string{
+		prefix + "public-key":  hubKey,
+		prefix + "allowed-ips": "100.96.0.1/32",
+		prefix + "endpoint":    "203.0.113.7:51820",
+	}
+	b.eventually("it is published", func() bool { return cmp.Equal(want, annotations()) })
+	time.Sleep(100 * time.Millisecond)
+	b.logged("msg=published", 1)
+	b.logged("own Node not written", 1)
+
+	c.set(overlay.Node{Name: "hub-1", ExternalIPs: c.nodes["hub-1"].ExternalIPs})
+	b.eventually("somebody took it away, and it is published again", func() bool { return cmp.Equal(want, annotations()) })
+	b.write(b.runDir+"/wg0.json", "{")
+	b.eventually("it is said", func() bool { return strings.Contains(b.log.String(), "public key cannot be read") })
+	b.still()
+}
+
+func TestOnce(t *testing.T) {
+	alice := spoke("alice", aliceKey, "10.1.0.0/24")
+	for name, tc := range map[string]struct {
+		before, now []overlay.Node // before: nil, there is no proposal
+		want        string         // the peers proposed
+		err         string         // a part of it
+	}{
+		"first":                          {nil, []overlay.Node{{Name: "hub-1"}, alice}, "alice", ""},
+		"no own Node, no proposal":       {nil, []overlay.Node{alice}, "", ""},
+		"no own Node, a proposal":        {[]overlay.Node{{Name: "hub-1"}, alice}, []overlay.Node{alice}, "alice", "kept as it is"},
+		"no own Node, an empty proposal": {[]overlay.Node{{Name: "hub-1"}}, []overlay.Node{alice}, "", ""},
+		"a peer gone":                    {[]overlay.Node{{Name: "hub-1"}, alice}, []overlay.Node{{Name: "hub-1"}}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			if tc.before != nil {
+				c := newCluster(tc.before...)
+				c.synced = true
+				if err := b.open(c).Once(t.Context(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := newCluster(tc.now...)
+			c.synced = true
+			before := b.file()
+			var stdout bytes.Buffer
+			err := b.open(c).Once(t.Context(), &stdout)
+			if b.file() != before {
+				t.Error("with stdout, a file was written")
+			}
+			if again := b.open(c).Once(t.Context(), nil); fmt.Sprint(again) != fmt.Sprint(err) {
+				t.Errorf("to stdout: %v, to disk: %v", err, again)
+			}
+			if fmt.Sprint(err) != "<nil>" && (tc.err == "" || !strings.Contains(err.Error(), tc.err)) || err == nil && tc.err != "" {
+				t.Errorf("want an error with %q, got %v", tc.err, err)
+			}
+			if err == nil && stdout.String() != b.file() {
+				t.Errorf("to stdout and to disk (-stdout +disk):\n%s", cmp.Diff(stdout.String(), b.file()))
+			}
+			b.peers(strings.Fields(tc.want)...)
+			if len(c.published) > 0 {
+				t.Error("once published")
+			}
+		})
+	}
+}

@@ -1,0 +1,44 @@
+package render
+
+import (
+	"context"
+
+	"wg-kube/render/overlay"
+)
+
+// Source knows Nodes: render/source/kube has them from an API server, render/source/manifests from files.
+// Changed and Snapshot may be called before Run and while it runs.
+type Source interface {
+	// Run keeps the snapshot up to date until ctx is done, and returns nil then. Any other error is one that
+	// waiting cannot cure: it ends the program. What is not there yet is waited for.
+	Run(ctx context.Context) error
+
+	// Changed has a signal waiting when Snapshot may return something else than before: other Nodes, or that
+	// it is synced now. It is always the same channel, with room for one signal; it is never closed.
+	Changed() <-chan struct{}
+
+	// Snapshot returns the Nodes as they are known now; the caller does not change them. synced is false until
+	// every Node that there is has been seen once; it never goes back.
+	Snapshot() (nodes []overlay.Node, synced bool)
+}
+
+// Partial is a source that can be synced and yet not know every Node, because of what it could not read.
+// Until it knows more, a Node that is in the proposal and that it has not seen since the start may well be there.
+type Partial interface {
+	Partial() bool
+}
+
+// Publisher writes what this node says of itself to its own Node. The source that knows an API server is one.
+type Publisher interface {
+	// Publish sets these labels and annotations on the own Node, and no other. Those that it set before and that
+	// are not among them are removed. It tries once; the loop tries again.
+	Publish(ctx context.Context, labels, annotations map[string]string) error
+}
+
+// Fragments knows the static peers: render/source/fragments. Its methods are as those of Source.
+// It is synced when every fragment that is there has been read once.
+type Fragments interface {
+	Run(ctx context.Context) error
+	Changed() <-chan struct{}
+	Snapshot() (fragments []overlay.Fragment, synced bool)
+}

@@ -1,0 +1,121 @@
+package render
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"wg-kube/internal/service"
+	"wg-kube/render/overlay"
+)
+
+// tell says how things stand: to the log what has changed, to the metrics and to systemd all of it.
+// r is nil where the proposal on disk stays as it is.
+func (l *Loop) tell(v view, r *rendered, err error) {
+	l.health.Store(&err)
+	if err != nil {
+		l.Metrics.failures.Inc()
+	}
+	if l.said.news("err", text(err)) {
+		l.Log.Error("not proposed", "path", l.path(), "err", err)
+	}
+	if l.said.news("waits", v.waits) {
+		l.Log.Info("waiting for "+v.waits, "path", l.path())
+	}
+	l.Metrics.unsynced.Set(0)
+	if v.waits != "" {
+		l.Metrics.unsynced.Set(1)
+	}
+	if r != nil && v.waits == "" {
+		l.tellRefused(r.refused)
+	}
+	if err == nil && v.waits == "" {
+		l.Metrics.lastSync.Set(float64(time.Now().Unix()))
+	}
+	peers := 0
+	if l.disk.config != nil {
+		peers = len(l.disk.config.Peers)
+	}
+	l.Metrics.peers.Set(float64(peers))
+	if l.disk.file != nil {
+		service.Ready()
+	}
+	service.Status(l.summary(peers, v, err))
+}
+
+// tellRefused logs each claim once when it is refused or waits, and once when it no longer does.
+func (l *Loop) tellRefused(rs []overlay.Rejection) {
+	l.Metrics.rejections.Reset()
+	l.Metrics.waiting.Reset()
+	now := map[string]overlay.Rejection{}
+	for _, r := range rs {
+		now[r.String()] = r
+		if r.Waiting {
+			l.Metrics.waiting.WithLabelValues(r.Field).Inc()
+		} else {
+			l.Metrics.rejections.WithLabelValues(r.Field).Inc()
+		}
+	}
+	for _, line := range slices.Sorted(maps.Keys(now)) {
+		if _, ok := l.refused[line]; ok {
+			continue
+		}
+		if r := now[line]; r.Waiting {
+			l.Log.Info("peer waits", "peer", r.Origin.String(), "err", claim(r))
+		} else {
+			l.Log.Warn("claim refused", "peer", r.Origin.String(), "err", claim(r))
+		}
+	}
+	for _, line := range slices.Sorted(maps.Keys(l.refused)) {
+		if _, ok := now[line]; !ok {
+			l.Log.Info("no longer so", "peer", l.refused[line].Origin.String(), "err", claim(l.refused[line]))
+		}
+	}
+	l.refused = now
+}
+
+// claim is what r says without the peer, which has its own key in the log.
+func claim(r overlay.Rejection) string {
+	return strings.TrimPrefix(r.String(), r.Origin.String()+": ")
+}
+
+// summary is one line for "systemctl status".
+func (l *Loop) summary(peers int, v view, err error) string {
+	refused, waiting := 0, 0
+	for _, r := range l.refused {
+		if r.Waiting {
+			waiting++
+		} else {
+			refused++
+		}
+	}
+	s := fmt.Sprintf("%s: %d peers, %d refused, %d waiting", l.Self.Interface, peers, refused, waiting)
+	if v.waits != "" {
+		s += "; waiting for " + v.waits
+	}
+	if err != nil {
+		s += "; " + err.Error()
+	}
+	return s
+}
+
+// said is what was last logged about a thing, so that each line is logged once.
+type said map[string]string
+
+// news reports whether text, about a thing, is worth a line: it is another one than before, and not empty.
+func (s said) news(about, text string) bool {
+	if s[about] == text {
+		return false
+	}
+	s[about] = text
+	return text != ""
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
