@@ -95,8 +95,8 @@ func (l *Loop) render(v *view) (*rendered, error) {
 // withoutNodes reports whether c owes nothing to any Node: it can be made anew from the flags and the fragments.
 func withoutNodes(c *wgquick.Config) bool {
 	return c != nil &&
-		!slices.ContainsFunc(c.Peers, func(p wgquick.Peer) bool { return p.Origin.Kind != "fragment" }) &&
-		!slices.ContainsFunc(c.Refused, func(r string) bool { return !strings.HasPrefix(r, "fragment/") })
+		!slices.ContainsFunc(c.Peers, func(p wgquick.Peer) bool { return p.Origin.Kind != overlay.KindFragment }) &&
+		!slices.ContainsFunc(c.Refused, func(r string) bool { return !strings.HasPrefix(r, overlay.KindFragment+"/") })
 }
 
 // unseen reports whether c has a peer whose Node may be in what a partial source could not read.
@@ -106,7 +106,7 @@ func (l *Loop) unseen(nodes []overlay.Node, c *wgquick.Config) bool {
 	}
 	source, ok := l.Nodes.(Partial)
 	return ok && c != nil && source.Partial() && slices.ContainsFunc(c.Peers, func(p wgquick.Peer) bool {
-		return p.Origin.Kind == "Node" && !l.seen[p.Origin.Name]
+		return p.Origin.Kind == overlay.KindNode && !l.seen[p.Origin.Name]
 	})
 }
 

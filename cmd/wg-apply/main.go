@@ -43,6 +43,7 @@ func root() *cobra.Command {
 	f.StringVar(&p.PrivateKeyFile, "private-key-file", "", "take this private key instead of making one")
 	f.StringVar(&p.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&p.logFormat, "log-format", "text", "text or json")
+	cli.ShowEnv(f, nil)
 	c.AddCommand(p.run(), p.once(), p.plan(), p.accept(), p.check(), p.status(), p.down(), p.keygen())
 	return c
 }

@@ -97,7 +97,7 @@ func (o *options) register(fs *pflag.FlagSet) {
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")
 
-	fs.VisitAll(func(f *pflag.Flag) { f.Usage += " [$" + cli.EnvName(f.Name, envNames) + "]" })
+	cli.ShowEnv(fs, envNames)
 }
 
 // complete takes what the command line left alone from the environment, refuses what contradicts itself, and fills

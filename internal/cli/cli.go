@@ -84,8 +84,13 @@ func EnvName(flag string, names map[string]string) string {
 	return "WG_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// FromEnv sets every flag that the command line left alone from its environment variable, and adds that variable
-// to the flag's help. An empty variable is as one that is not set. Names holds the names that follow no rule.
+// ShowEnv adds the environment variable of each flag to its help. names holds those that follow no rule.
+func ShowEnv(fs *pflag.FlagSet, names map[string]string) {
+	fs.VisitAll(func(f *pflag.Flag) { f.Usage += " [$" + EnvName(f.Name, names) + "]" })
+}
+
+// FromEnv sets every flag that the command line left alone from its environment variable. An empty variable is as
+// one that is not set. names holds those that follow no rule.
 func FromEnv(fs *pflag.FlagSet, names map[string]string, getenv func(string) string) error {
 	var errs []error
 	fs.VisitAll(func(f *pflag.Flag) {

@@ -10,10 +10,10 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-// Kinds of origin.
+// What the origins of peers are.
 const (
-	kindNode     = "Node"
-	kindFragment = "fragment"
+	KindNode     = "Node"
+	KindFragment = "fragment"
 )
 
 // Build renders the file that self should have.
@@ -128,7 +128,7 @@ func (j *judge) candidates(nodes []Node, last []wgquick.Peer) []*candidate {
 			}
 			continue
 		}
-		o := wgquick.Origin{Kind: kindNode, Name: n.Name, UID: n.UID}
+		o := wgquick.Origin{Kind: KindNode, Name: n.Name, UID: n.UID}
 		c := &candidate{node: n, origin: o, who: o.String(), relation: r, last: lasts[o]}
 		if r == asHub {
 			j.writeHub(n)
@@ -236,7 +236,7 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 func (j *judge) writeHub(n Node) {
 	for _, a := range n.InternalIPs {
 		if a.IsValid() {
-			put(&j.ledger.hubs, host(a.Unmap()), wgquick.Origin{Kind: kindNode, Name: n.Name}.String())
+			put(&j.ledger.hubs, host(a.Unmap()), wgquick.Origin{Kind: KindNode, Name: n.Name}.String())
 		}
 	}
 }

@@ -18,7 +18,7 @@ func staticPeers(self Self, fragments []Fragment, last []wgquick.Peer) ([]wgquic
 	keys := make(map[wgquick.PublicKey]string)
 	prefixes := make(map[netip.Prefix]string)
 	for _, f := range inOrder(fragments) {
-		origin := wgquick.Origin{Kind: kindFragment, Name: f.Name}
+		origin := wgquick.Origin{Kind: KindFragment, Name: f.Name}
 		refuse := func(key, value, reason string) {
 			if f.Err == nil { // else the one thing to say is that it cannot be read
 				rejections = append(rejections, Rejection{Origin: origin, Field: key, Value: value, Reason: reason})

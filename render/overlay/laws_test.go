@@ -68,7 +68,7 @@ func consistent(t testing.TB, self Self, s Snapshot, c *wgquick.Config) {
 			if a.PublicKey == b.PublicKey {
 				t.Fatalf("%s and %s have one key", a.Origin, b.Origin)
 			}
-			if a.Origin.Kind != kindNode || b.Origin.Kind != kindNode {
+			if a.Origin.Kind != KindNode || b.Origin.Kind != KindNode {
 				continue
 			}
 			for _, p := range a.AllowedIPs {
@@ -80,7 +80,7 @@ func consistent(t testing.TB, self Self, s Snapshot, c *wgquick.Config) {
 				}
 			}
 		}
-		if a.Origin.Kind != kindNode || isHub[a.Origin.Name] && len(self.HubAllowedIPs) > 0 {
+		if a.Origin.Kind != KindNode || isHub[a.Origin.Name] && len(self.HubAllowedIPs) > 0 {
 			continue
 		}
 		if a.PublicKey == self.PublicKey {

@@ -31,7 +31,7 @@ func Publish(self Self, own Node, p Policy) (labels, annotations map[string]stri
 	if self.Endpoint.IsValid() {
 		set(AnnotationEndpoint, self.Endpoint.String())
 	}
-	if self.VPCIP.IsValid() {
+	if site := newTopology(self, &own, p.Prefix).site; site != "" && self.VPCIP.IsValid() {
 		set(AnnotationVPCIP, self.VPCIP.String())
 	}
 	return labels, annotations

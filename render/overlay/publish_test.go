@@ -30,6 +30,8 @@ func TestPublish(t *testing.T) {
 			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.0.0/16", "p/endpoint": "[2001:db8::1]:443"}},
 		"a spoke that knows little": {spoke, own,
 			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
+		"a spoke of no site": {Self{Role: Spoke, Address: prefixes("100.96.0.2/16"), VPCIP: netip.MustParseAddr("172.31.0.9")}, own,
+			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
 		"a spoke of a site": {ourSite(), own,
 			map[string]string{"p/peer": "true", "p/site": "lab"},
 			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.9.9/32,10.9.0.0/24", "p/vpc-ip": "172.31.0.9"}},
