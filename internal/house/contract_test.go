@@ -1,0 +1,101 @@
+package house
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"wg-kube/apply"
+	"wg-kube/render/overlay"
+	"wg-kube/templates/wgquick"
+)
+
+// FuzzWhatIsRenderedIsAccepted holds the two halves to their contract: whatever Nodes say, wg-render never writes
+// a proposal that "wg-apply check" refuses.
+func FuzzWhatIsRenderedIsAccepted(f *testing.F) {
+	for seed := range uint64(300) {
+		f.Add(seed, "10.0.0.0/8\n[Interface]\nPostUp = true")
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, text string) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		self := overlay.Self{
+			Node: "n0", Role: overlay.Hub, Interface: "wg0", ListenPort: 51820, Keepalive: 25,
+			Address: []netip.Prefix{netip.MustParsePrefix("100.96.0.1/16"), netip.MustParsePrefix("fd96::1/64")},
+		}
+		if r.IntN(2) == 0 {
+			self.Role, self.Site = overlay.Spoke, "lab"
+		}
+		path := filepath.Join(t.TempDir(), "wg0.conf")
+		var prev *wgquick.Config
+		for range 3 { // each round from what the one before left on disk
+			c, _ := overlay.Build(self, someNodes(r, text), prev, overlay.Policy{Prefix: "wireguard.kube/", From: text})
+			b, err := c.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, b, 0o640); err != nil {
+				t.Fatal(err)
+			}
+			if err := apply.Check(path, true); err != nil {
+				t.Fatalf("%v\n%s", err, b)
+			}
+			if prev, err = wgquick.Parse(path, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// someNodes say all that Nodes say, in good and in bad faith.
+func someNodes(r *rand.Rand, text string) overlay.Snapshot {
+	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	key := func() string {
+		return pick("", "x", text, wgquick.SecretKey{byte(r.IntN(9))}.Public().String(),
+			wgquick.SecretKey{byte(1 + r.IntN(200))}.Public().String())
+	}
+	cidr := func() string {
+		return pick("0.0.0.0/0", "::/0", "10.0.0.0/33", text, "127.0.0.1/8", "::ffff:10.0.0.1/128", "fd96::/64",
+			fmt.Sprintf("100.96.%d.%d/%d", r.IntN(3), r.IntN(9), 16+r.IntN(17)), fmt.Sprintf("10.%d.0.0/16", r.IntN(5)))
+	}
+	endpoint := func() string {
+		return pick("", text, "203.0.113.7:51820", "[2001:db8::7]:1", "10.1.0.1:99999", "100.96.1.1:51820",
+			fmt.Sprintf("192.0.2.%d:51820", r.IntN(9)))
+	}
+	var s overlay.Snapshot
+	for i := range 2 + r.IntN(8) {
+		n := overlay.Node{
+			Name: fmt.Sprintf("n%d", i), UID: pick("", "u", text), Created: time.Unix(int64(r.IntN(3)), 0),
+			Labels: map[string]string{"wireguard.kube/" + pick("hub", "peer"): "true", "wireguard.kube/site": pick("lab", "", text)},
+			Annotations: map[string]string{
+				"wireguard.kube/public-key":  key(),
+				"wireguard.kube/allowed-ips": pick("", ",", " ") + cidr() + pick(",", ", ", "\n") + cidr(),
+				"wireguard.kube/endpoint":    endpoint(),
+				"wireguard.kube/vpc-ip":      pick("", text, "172.31.0.9", "::1"),
+			},
+			InternalIPs: []netip.Addr{{}, netip.AddrFrom4([4]byte{100, 96, 2, byte(i)})},
+			Ready:       r.IntN(2) == 0,
+		}
+		for k := range n.Annotations {
+			if r.IntN(6) == 0 {
+				delete(n.Annotations, k)
+			}
+		}
+		s.Nodes = append(s.Nodes, n)
+	}
+	if r.IntN(2) == 0 {
+		s.Fragments = append(s.Fragments, overlay.Fragment{Name: "a.conf", Peers: []wgquick.Peer{{
+			PublicKey:  wgquick.SecretKey{99}.Public(),
+			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.3.0.0/24")},
+			Endpoint:   wgquick.Endpoint{Host: "office.example", Port: 51820},
+		}}})
+	}
+	if r.IntN(3) == 0 {
+		s.Fragments = append(s.Fragments, overlay.Fragment{Name: "b.conf", Err: errors.New(text)})
+	}
+	return s
+}
