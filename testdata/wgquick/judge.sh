@@ -7,6 +7,7 @@
 # Beside a FILE that they accept it leaves FILE.quick (wg-quick's own keys) and FILE.dump (the device);
 # beside any, FILE.err.
 
+# shellcheck disable=SC1090 # the installed wg-quick, without its last part, which runs a command
 source <(sed '/function override insertion point/q' "$(command -v wg-quick)")
 set +e
 device=$1
@@ -25,6 +26,7 @@ for file; do
 		parse_options "$file"
 		cmd_strip >"$file.strip"
 		wg setconf "$device" "$file.strip"
+		# shellcheck disable=SC2034 # add_addr and set_mtu_up go by it
 		INTERFACE=lo
 		ip address flush dev lo
 		ip link set dev lo mtu 65536 up

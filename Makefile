@@ -1,0 +1,59 @@
+# Every target says after ## what it does; "make help" prints that.
+
+PREFIX      ?= /usr/local
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BIN         := $(CURDIR)/bin
+UML         := $(CURDIR)/internal/lab/uml
+GOBUILD     := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+
+# The race detector needs a C compiler, which setup may have to install first: looked up when it is used.
+race         = $(if $(shell command -v gcc),-race)
+# The tests on devices: they are run on this machine's kernel, and again on one that has WireGuard.
+device_tests = $(shell grep -rl --include='*_test.go' '\<Main(m)' . | xargs -n 1 dirname | sort -u)
+scripts      = $(shell grep -rlE --exclude-dir=.git --exclude-dir=bin '^\#!/bin/(ba)?sh' .)
+
+.NOTPARALLEL:
+.PHONY: build demo test check test-machine test-kernel apiserver kernel setup install clean help
+
+build: ## the programs, in bin/ (the default)
+	$(GOBUILD) -o $(BIN)/ ./cmd/...
+
+demo: build ## a hub and spokes on this machine, in namespaces of their own, in under a minute
+	@internal/lab/setup.sh demo
+	@$(GOBUILD) -o $(BIN)/demo ./internal/demo
+	@$(BIN)/demo $(BIN)
+
+test: setup check build apiserver kernel test-machine test-kernel ## everything there is to test
+
+check: ## gofmt, vet, staticcheck, shellcheck
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	$(if $(shell command -v shellcheck),shellcheck $(scripts),@echo "shellcheck is not installed")
+
+test-machine: build # all tests, on the machine's own kernel
+	WGKUBE_BIN=$(BIN) go test $(race) -count=1 -timeout 20m ./...
+
+test-kernel: build # the tests on devices once more, in a User-mode Linux with WireGuard
+	@if [ -n "$$($(UML)/build.sh)" ]; then set -x; \
+		CGO_ENABLED=0 WGKUBE_BIN=$(BIN) go test -count=1 -timeout 20m -exec $(UML)/run.sh $(device_tests); \
+	elif [ "$$WGKUBE_REQUIRE" = all ]; then exit 1; \
+	else echo "the tests on a kernel with WireGuard are left out"; fi
+
+apiserver: # kube-apiserver and etcd, built once and kept in ~/.cache/wg-kube
+	internal/lab/apiserver/build.sh
+
+kernel: # the User-mode Linux, built once and kept in ~/.cache/wg-kube
+	$(UML)/build.sh || [ "$$WGKUBE_REQUIRE" != all ]
+
+setup: # the Debian packages that the tests need
+	internal/lab/setup.sh test
+
+install: build ## the programs, in $(DESTDIR)$(PREFIX)/bin
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/wg-render $(BIN)/wg-apply $(BIN)/wg-device
+
+clean: ## removes bin/; what is in ~/.cache/wg-kube stays
+	rm -rf $(BIN)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 10

@@ -1,0 +1,127 @@
+package hosts
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Probe is a stream of numbered packets from one host to another.
+type Probe struct {
+	From, To *Host
+	Addr     netip.Addr // an address of To, as From reaches it
+	Rate     int        // packets a second
+}
+
+// Flow is a probe that runs.
+type Flow struct {
+	rate     int
+	out, in  net.Conn
+	stop     chan struct{}
+	sent     chan int
+	received chan int
+	failed   error
+}
+
+// Lost is what a probe saw.
+type Lost struct {
+	Sent, Lost int
+}
+
+func (l Lost) String() string { return fmt.Sprintf("%d packets sent, %d lost", l.Sent, l.Lost) }
+
+// The receiver waits this long for packets that are still on their way when the sender has stopped.
+const straggle = 500 * time.Millisecond
+
+// Start starts the stream.
+func (p Probe) Start() (*Flow, error) {
+	f := &Flow{rate: p.Rate, stop: make(chan struct{}), sent: make(chan int, 1), received: make(chan int, 1)}
+	var at net.Addr
+	err := p.To.Do(func() error {
+		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.Addr, 0)))
+		if err != nil {
+			return err
+		}
+		f.in, at = c, c.LocalAddr()
+		return deepen(c)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("probe at %s: %w", p.To.Name, err)
+	}
+	err = p.From.Do(func() (err error) {
+		f.out, err = net.Dial("udp", at.String())
+		return err
+	})
+	if err != nil {
+		_ = f.in.Close()
+		return nil, fmt.Errorf("probe from %s: %w", p.From.Name, err)
+	}
+	go f.receive()
+	go f.send()
+	return f, nil
+}
+
+// deepen gives the receiver a long queue: that a busy machine holds it up is no lost packet. Only root may go beyond
+// the system's limit; without it the queue is what the system gives.
+func deepen(c *net.UDPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+	})
+}
+
+// send keeps to the clock: when it is held up it catches up.
+func (f *Flow) send() {
+	start, n := time.Now(), 0
+	tick := time.NewTicker(time.Second / time.Duration(f.rate))
+	defer tick.Stop()
+	for {
+		select {
+		case <-f.stop:
+			f.sent <- n
+			return
+		case <-tick.C:
+		}
+		for due := int(time.Since(start).Seconds() * float64(f.rate)); n < due; n++ {
+			// A packet that cannot even be sent, because its route or its peer is gone, is a lost one.
+			_, _ = f.out.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
+		}
+	}
+}
+
+func (f *Flow) receive() {
+	seen := map[uint64]bool{}
+	b := make([]byte, 64)
+	for {
+		n, err := f.in.Read(b)
+		switch {
+		case err == nil && n == 8:
+			seen[binary.BigEndian.Uint64(b)] = true
+		case err != nil:
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				f.failed = err
+			}
+			f.received <- len(seen)
+			return
+		}
+	}
+}
+
+// Stop ends the stream, waits for the last packets and says how many did not arrive.
+func (f *Flow) Stop() (Lost, error) {
+	close(f.stop)
+	sent := <-f.sent
+	_ = f.in.SetReadDeadline(time.Now().Add(straggle))
+	received := <-f.received
+	err := errors.Join(f.failed, f.out.Close(), f.in.Close())
+	return Lost{Sent: sent, Lost: sent - received}, err
+}
