@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics is what wg-render counts. All of its names begin with wgkube_render_.
+// Metrics is what wg-render counts. All of its names begin with wg_render_.
 type Metrics struct {
 	registry   prometheus.Registerer
 	proposals  prometheus.Counter
@@ -24,35 +24,35 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		registry: r,
 		proposals: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "wgkube_render_proposals_total",
+			Name: "wg_render_proposals_total",
 			Help: "Proposals written, each with other bytes than the one before.",
 		}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "wgkube_render_failures_total",
+			Name: "wg_render_failures_total",
 			Help: "Times that a proposal could not be made or written; the old one stayed.",
 		}),
 		peers: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "wgkube_render_peers",
+			Name: "wg_render_peers",
 			Help: "Peers in the proposal.",
 		}),
 		rejections: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "wgkube_render_rejections",
+			Name: "wg_render_rejections",
 			Help: "Claims that are refused now, by the annotation or key that makes them.",
 		}, []string{"field"}),
 		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "wgkube_render_waiting",
+			Name: "wg_render_waiting",
 			Help: "Peers that something is waited for now, by the annotation or key that is not there yet.",
 		}, []string{"field"}),
 		unsynced: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "wgkube_render_unsynced",
+			Name: "wg_render_unsynced",
 			Help: "1 while the proposal stays as it is because a source, or the own Node, is not there yet.",
 		}),
 		lastSync: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "wgkube_render_last_sync_timestamp_seconds",
+			Name: "wg_render_last_sync_timestamp_seconds",
 			Help: "When the proposal last agreed with everything the sources know.",
 		}),
 		published: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "wgkube_render_publications_total",
+			Name: "wg_render_publications_total",
 			Help: "Times that the own Node was written, by result.",
 		}, []string{"result"}),
 	}
@@ -63,7 +63,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 // SourceFaults reports the faults of a source, counted when the metric is read.
 func (m *Metrics) SourceFaults(source string, count func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name:        "wgkube_render_source_faults",
+		Name:        "wg_render_source_faults",
 		Help:        "Files of a source, or its folder, that cannot be read as they are now.",
 		ConstLabels: prometheus.Labels{"source": source},
 	}, func() float64 { return float64(count()) }))
@@ -72,7 +72,7 @@ func (m *Metrics) SourceFaults(source string, count func() int) {
 // SourceHeard reports when a source was last in touch with where it has its Nodes from: synced alone never goes back.
 func (m *Metrics) SourceHeard(source string, last func() time.Time) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name:        "wgkube_render_source_heard_timestamp_seconds",
+		Name:        "wg_render_source_heard_timestamp_seconds",
 		Help:        "When the source last heard from where it has its Nodes; zero: never.",
 		ConstLabels: prometheus.Labels{"source": source},
 	}, func() float64 {

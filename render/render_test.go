@@ -297,8 +297,8 @@ func TestFirstStart(t *testing.T) {
 	if fi, _ := os.Stat(b.path()); fi.Mode() != 0o640 {
 		t.Errorf("mode %v, want 0640", fi.Mode())
 	}
-	if got := b.gauge("wgkube_render_peers"); got != 3 {
-		t.Errorf("wgkube_render_peers %v, want 3", got)
+	if got := b.gauge("wg_render_peers"); got != 3 {
+		t.Errorf("wg_render_peers %v, want 3", got)
 	}
 }
 
@@ -364,7 +364,7 @@ func TestRefusalsAreLoggedOnce(t *testing.T) {
 	c := newCluster(overlay.Node{Name: "hub-1"}, spoke("greedy", aliceKey, "0.0.0.0/0"))
 	c.synced = true
 	b.run(onlySource{c})
-	b.eventually("it is refused", func() bool { return b.gauge("wgkube_render_rejections") == 1 })
+	b.eventually("it is refused", func() bool { return b.gauge("wg_render_rejections") == 1 })
 	c.set(spoke("bob", bobKey, "10.2.0.0/24"))
 	b.eventually("bob is in", func() bool { return strings.Contains(b.file(), "Node/bob") })
 	c.set(spoke("greedy", aliceKey, "10.1.0.0/24"))
@@ -372,7 +372,7 @@ func TestRefusalsAreLoggedOnce(t *testing.T) {
 	b.eventually("it is said", func() bool { return strings.Contains(b.log.String(), "no longer so") })
 	b.logged("claim refused", 1)
 	b.logged("no longer so", 1)
-	if b.gauge("wgkube_render_rejections") != 0 {
+	if b.gauge("wg_render_rejections") != 0 {
 		t.Error("it is still counted")
 	}
 }

@@ -49,8 +49,8 @@ func TestFromTheFirstStartToALiveTunnel(t *testing.T) {
 			t.Errorf("allowed-ips is %q", got)
 		}
 		for _, m := range n.ManagedFields {
-			if m.Manager == "wg-kube" && strings.Contains(string(m.FieldsV1.Raw), "f:status") {
-				t.Errorf("it owns more than labels and annotations: %s", m.FieldsV1.Raw)
+			if m.Manager == "wg-kube" && strings.Contains(m.FieldsV1.GetRawString(), "f:status") {
+				t.Errorf("it owns more than labels and annotations: %s", m.FieldsV1.GetRawString())
 			}
 		}
 	})
