@@ -4,6 +4,7 @@ PREFIX      ?= /usr/local
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BIN         := $(CURDIR)/bin
 UML         := $(CURDIR)/internal/lab/uml
+APISERVER   := $(CURDIR)/internal/lab/apiserver
 GOBUILD     := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 
 # The race detector needs a C compiler, which setup may have to install first: looked up when it is used.
@@ -36,12 +37,12 @@ test-machine: build # all tests, on the machine's own kernel
 
 test-kernel: build # the tests on devices once more, in a User-mode Linux with WireGuard
 	@if [ -n "$$($(UML)/build.sh)" ]; then set -x; \
-		CGO_ENABLED=0 WGKUBE_BIN=$(BIN) go test -count=1 -timeout 20m -exec $(UML)/run.sh $(device_tests); \
+		CGO_ENABLED=0 WGKUBE_BIN=$(BIN) WGKUBE_APISERVER=$$($(APISERVER)/build.sh) go test -count=1 -timeout 20m -exec $(UML)/run.sh $(device_tests); \
 	elif [ "$$WGKUBE_REQUIRE" = all ]; then exit 1; \
 	else echo "the tests on a kernel with WireGuard are left out"; fi
 
 apiserver: # kube-apiserver and etcd, built once and kept in ~/.cache/wg-kube
-	internal/lab/apiserver/build.sh
+	$(APISERVER)/build.sh
 
 kernel: # the User-mode Linux, built once and kept in ~/.cache/wg-kube
 	$(UML)/build.sh || [ "$$WGKUBE_REQUIRE" != all ]

@@ -1,7 +1,7 @@
 package pipeline
 
 import (
-	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"strconv"
@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	typedrbacv1 "k8s.io/client-go/kubernetes/typed/rbac/v1"
 
@@ -62,14 +63,13 @@ func (c *cluster) join(t *testing.T, m *machine) {
 	if m.role == "hub" {
 		n.Labels = map[string]string{"wireguard.kube/hub": "true"}
 	}
-	n, err := c.nodes.Create(t.Context(), n, metav1.CreateOptions{})
+	_, err := c.nodes.Create(t.Context(), n, metav1.CreateOptions{})
 	must(t, err)
-	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: m.overlay}}
+	addresses := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: m.overlay}}
 	if m.role == "hub" {
-		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: m.underlay})
+		addresses = append(addresses, corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: m.underlay})
 	}
-	_, err = c.nodes.UpdateStatus(t.Context(), n, metav1.UpdateOptions{})
-	must(t, err)
+	c.patch(t, m.name, map[string]any{"status": map[string]any{"addresses": addresses}}, "status")
 }
 
 // machine is one node with its two daemons.
@@ -185,10 +185,15 @@ func (m *machine) identity(t *testing.T, path string) (ino uint64, changed sysca
 
 func (c *cluster) annotate(t *testing.T, node, key, value string) {
 	t.Helper()
-	n, err := c.nodes.Get(context.Background(), node, metav1.GetOptions{})
+	c.patch(t, node, map[string]any{"metadata": map[string]any{"annotations": map[string]string{key: value}}})
+}
+
+// patch merges a change into a Node, which its kubelet or its wg-render may be changing as well.
+func (c *cluster) patch(t *testing.T, node string, change any, subresources ...string) {
+	t.Helper()
+	b, err := json.Marshal(change)
 	must(t, err)
-	n.Annotations[key] = value
-	_, err = c.nodes.Update(context.Background(), n, metav1.UpdateOptions{})
+	_, err = c.nodes.Patch(t.Context(), node, types.MergePatchType, b, metav1.PatchOptions{}, subresources...)
 	must(t, err)
 }
 

@@ -207,7 +207,7 @@ func Kubeconfig(c *rest.Config) []byte {
 
 // binaries returns the folder that holds kube-apiserver and etcd; it builds them if need be.
 func binaries() (string, error) {
-	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" { // the name that other Kubernetes tests know
+	if dir := os.Getenv("WGKUBE_APISERVER"); dir != "" { // where there is no go command, as in the User-mode Linux
 		return dir, nil
 	}
 	here, err := exec.Command("go", "list", "-f", "{{.Dir}}", "wg-kube/internal/lab/apiserver").Output()
