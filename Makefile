@@ -50,8 +50,10 @@ kernel: # the User-mode Linux, built once and kept in ~/.cache/wg-kube
 setup: # the Debian packages that the tests need
 	internal/lab/setup.sh test
 
-install: build ## the programs, in $(DESTDIR)$(PREFIX)/bin
+install: ## the programs, and the user and the folders that they need, below $(DESTDIR)$(PREFIX)
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/wg-render $(BIN)/wg-apply $(BIN)/wg-device
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d systemd/sysusers.d/wg-kube.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d systemd/tmpfiles.d/wg-kube.conf
 
 clean: ## removes bin/; what is in ~/.cache/wg-kube stays
 	rm -rf $(BIN)
