@@ -2,7 +2,6 @@ package apply
 
 import (
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,9 +19,9 @@ func Check(path string, asProposal bool) error {
 		return err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSize))
+	b, err := readAll(path, f)
 	if err != nil {
-		return plain(path, err)
+		return err
 	}
 	var allowed wgquick.Allow
 	if asProposal || proposed(b) {

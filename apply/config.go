@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"wg-kube/apply/hints"
 	"wg-kube/templates/wgquick"
 )
 
@@ -29,13 +30,17 @@ type Config struct {
 	Settle         time.Duration // how long a file without an end mark has to be quiet
 	GoneAfter      time.Duration // how long a file in force is missing before the interface goes; zero: it stays
 	PrivateKeyFile string        // a key that is taken instead of making one; empty: none
+	Hooks          bool          // the hooks of a file made by hand are run; see commands.go
+	DNS            bool          // its DNS is given to resolvconf; see commands.go
 
 	System System
 	// Events signals when something that may concern one of the interfaces has changed in the kernel. Nil: it is
 	// found at the next resync.
 	Events func(ctx context.Context, concerns func(iface string) bool) <-chan struct{}
-	Lookup func(ctx context.Context, host string) ([]netip.Addr, error) // nil: the system's resolver
-	Log    *slog.Logger
+	// Surroundings observes what hints are made of. What it could not see is no reason to fail. Nil: there are none.
+	Surroundings func(ctx context.Context, iface string, ask hints.Ask) (hints.Seen, error)
+	Lookup       func(ctx context.Context, host string) ([]netip.Addr, error) // nil: the system's resolver
+	Log          *slog.Logger
 }
 
 // validName is what wg-quick takes for an interface. The kernel takes all of these but the two that name folders.

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -26,6 +27,14 @@ func (i *iface) device(ctx context.Context, l *look) {
 	live, err := i.System.Observe(ctx, i.name)
 	if err != nil {
 		l.fail(err)
+		return
+	}
+	run := i.commands(inForce.config)
+	switch {
+	case live.Exists:
+		i.failed = failure{}
+	case i.failed.hash == inForce.hash:
+		l.status.Errors = append(l.status.Errors, faults(i.failed.err)...)
 		return
 	}
 	i.names.ask(ctx, inForce.config)
@@ -52,15 +61,18 @@ func (i *iface) device(ctx context.Context, l *look) {
 	i.quiet.note(&live)
 	p := plan.Diff(want, live)
 	if !p.Empty() {
-		l.drift = l.status.Applied == inForce.hash && !renamed
-		// What is begun is carried out, also when we are told to stop.
-		if err := i.System.Apply(context.WithoutCancel(ctx), p); err != nil {
-			l.fail(err)
+		l.drift = l.status.Applied == inForce.hash && !renamed && !i.half
+		if i.half = !i.carryOut(ctx, l, p, live.Exists, run); i.half {
 			return
 		}
 		l.steps = len(p.Steps)
 		sayPlan(i.log, p, l.drift)
 		live = live.After(p)
+	} else {
+		i.lookAround(ctx, live)
+	}
+	if err := i.keepDNS(context.WithoutCancel(ctx), &l.status, run.DNS); err != nil {
+		l.fail(err)
 	}
 	name(&live, want)
 	l.live = &live
@@ -68,6 +80,35 @@ func (i *iface) device(ctx context.Context, l *look) {
 	l.status.Peers = remember(i.meaning.want, live, l.status.Peers)
 	i.right = true
 	i.lookUpAgain(ctx, live)
+}
+
+// carryOut carries the plan out, with what is run beside it when the interface is new. What is begun is carried out,
+// also when we are told to stop.
+func (i *iface) carryOut(ctx context.Context, l *look, p plan.Plan, exists bool, run commands) bool {
+	ctx = context.WithoutCancel(ctx)
+	if exists {
+		if err := i.System.Apply(ctx, p); err != nil {
+			l.fail(err)
+			return false
+		}
+		return true
+	}
+	hooks, err := i.bringUp(ctx, p, run)
+	switch {
+	case err == nil:
+		if len(run.DNS) > 0 {
+			l.status.DNS = run.DNS
+		}
+		i.around.at = time.Time{}
+		return true
+	case hooks:
+		i.failed = failure{i.files.inForce.hash, fmt.Errorf(
+			"%w\n%s: not up, and not tried again until its file changes or somebody says: wg-apply once %s", err, i.name, i.name)}
+		l.status.Errors = append(l.status.Errors, faults(i.failed.err)...)
+	default:
+		l.fail(err)
+	}
+	return false
 }
 
 // lookUpAgain asks once more for the names of peers that should have called by now: they may have moved.

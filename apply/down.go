@@ -10,7 +10,8 @@ import (
 )
 
 // Down takes an interface down with all that is ours. Its file stays. It stays down, whatever the files say and
-// also under a daemon that runs, until Once is called for it or the machine boots.
+// also under a daemon that runs, until Once is called for it or the machine boots. As in wg-quick, a PreDown that
+// fails leaves it up, and a PostDown that fails is the error of an interface that is down.
 func (c Config) Down(ctx context.Context, name string) error {
 	i, unlock, err := c.alone(ctx, name)
 	if err != nil {
@@ -27,12 +28,29 @@ func (c Config) Down(ctx context.Context, name string) error {
 	if _, err := atomicfile.WriteIfChanged(c.downFile(name), []byte("wg-apply once "+name+" brings it up again\n"), 0o640); err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx) // half a way down is no place to stop
 	if !live.Exists {
-		return nil
+		if len(i.status.DNS) > 0 {
+			i.unsetDNS(ctx)
+			i.status.DNS = nil
+			err = i.save(i.status)
+		}
+		return err
 	}
-	if err := c.System.Delete(ctx, name); err != nil {
+	run := c.commands(i.files.inForce.config)
+	if f := i.files.inForce.config; f != nil {
+		for _, line := range c.notRun(i.files.path, f, "PreDown", "PostDown") {
+			i.log.Warn("note", "err", line)
+		}
+	} else if c.Hooks {
+		i.log.Warn("note", "err", i.files.path+": cannot be read, so no PreDown and PostDown of it is run")
+	}
+	if err := i.runner().Hooks(ctx, "PreDown", run.PreDown); err != nil {
 		return errors.Join(err, os.Remove(c.downFile(name)))
 	}
-	i.status.Applied = ""
-	return i.save(i.status)
+	gone, err := i.takeDown(ctx, run, &i.status)
+	if !gone {
+		return errors.Join(err, os.Remove(c.downFile(name)))
+	}
+	return errors.Join(err, i.save(i.status))
 }

@@ -101,12 +101,9 @@ func unshared(fi fs.FileInfo) error {
 
 // read reads all of f, which was fi when it was opened. A file without an end mark is left alone until it is quiet.
 func read(path string, f *os.File, fi fs.FileInfo, settle *watch.Settler) (*text, error) {
-	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	b, err := readAll(path, f)
 	if err != nil {
-		return nil, plain(path, err)
-	}
-	if len(b) > maxSize {
-		return nil, fmt.Errorf("%s: more than the %d bytes that are read", path, maxSize)
+		return nil, err
 	}
 	if !wgquick.Complete(b) {
 		if proposed(b) {
@@ -120,6 +117,18 @@ func read(path string, f *os.File, fi fs.FileInfo, settle *watch.Settler) (*text
 		}
 	}
 	return &text{b, hash(b), fi.Mode()}, nil
+}
+
+// readAll reads f, whatever its size was when it was opened. A file with a part missing may be a valid one.
+func readAll(path string, f io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, plain(path, err)
+	}
+	if len(b) > maxSize {
+		return nil, fmt.Errorf("%s: more than the %d bytes that are read", path, maxSize)
+	}
+	return b, nil
 }
 
 // faults is an error as lines, one a fault.

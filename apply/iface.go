@@ -29,9 +29,13 @@ type iface struct {
 	promoted promotion
 	meaning  meaning
 	right    bool // at the last look at the device it was as the file in force says
+	half     bool // the last plan stopped half way: what differs may be our own doing
 	said     said
-	silent   bool      // the caller has it from the look
-	gone     time.Time // since when the file in force is missing; zero: it is there, or never was
+	silent   bool            // the caller has it from the look
+	gone     time.Time       // since when the file in force is missing; zero: it is there, or never was
+	was      *wgquick.Config // the last file in force that could be read, for when it is gone; nil: none since we began
+	failed   failure
+	around   around
 }
 
 // promotion is a proposal and a file in force that have been compared, by hash, and what came of it.
@@ -92,9 +96,13 @@ func (i *iface) look(ctx context.Context, device bool) look {
 		PublicKey: before.PublicKey,
 		Proposed:  i.files.proposal.hash,
 		Applied:   before.Applied,
+		DNS:       before.DNS,
 		Peers:     before.Peers,
 	}}
 	i.all(ctx, &l, device)
+	if ctx.Err() != nil && l.err != nil && l.steps == 0 { // told to stop before it was done: no fault of the device
+		return look{status: i.status, early: true}
+	}
 	if !i.silent {
 		i.said.say(i.log, l.status)
 	}
@@ -124,13 +132,13 @@ func (i *iface) all(ctx context.Context, l *look, device bool) {
 	case inForce.config == nil:
 		return
 	}
-	i.gone = time.Time{}
+	i.gone, i.was = time.Time{}, inForce.config
 	l.status.InForce = inForce.hash
 	l.peers = len(inForce.config.Peers)
 	if key := inForce.config.Interface.PrivateKey; !key.IsZero() {
 		l.status.PublicKey = key.Public()
 	}
-	l.status.Warnings = append(l.status.Warnings, notDone(i.files.path, inForce)...)
+	l.status.Warnings = append(l.status.Warnings, i.notDone(i.files.path, inForce)...)
 	if _, err := os.Lstat(i.downFile(i.name)); err == nil {
 		l.status.Warnings = append(l.status.Warnings, "down, because somebody said so; up again with: wg-apply once "+i.name)
 		l.status.Applied = ""
@@ -141,6 +149,7 @@ func (i *iface) all(ctx context.Context, l *look, device bool) {
 		i.right = false
 		i.device(ctx, l)
 	}
+	l.status.Warnings = append(l.status.Warnings, i.around.hints...)
 	if _, unknown := i.names.resolved(inForce.config); i.right {
 		l.status.Errors = append(l.status.Errors, unknown...)
 	}

@@ -21,12 +21,7 @@ func (i *iface) missing(ctx context.Context, l *look) {
 		l.status = i.status
 		l.again = i.Settle - since
 	case i.GoneAfter > 0 && since >= i.GoneAfter:
-		if err := i.System.Delete(ctx, i.name); err != nil {
-			l.fail(err)
-			return
-		}
-		l.status.Applied, l.status.Peers = "", nil
-		i.log.Info("taken down", "reason", i.files.path+" is gone for "+i.GoneAfter.String())
+		i.abandon(context.WithoutCancel(ctx), l)
 	default:
 		what := i.files.path + ": gone; the interface stays as it is"
 		if i.GoneAfter > 0 {
@@ -35,4 +30,26 @@ func (i *iface) missing(ctx context.Context, l *look) {
 		}
 		l.status.Warnings = append(l.status.Warnings, what)
 	}
+}
+
+// abandon takes down an interface whose file is gone, with the hooks that were last in it. Nobody is there to put a
+// hook right that fails.
+func (i *iface) abandon(ctx context.Context, l *look) {
+	if i.was == nil && i.Hooks {
+		i.log.Warn("note", "err", i.files.path+": gone since before this wg-apply began: its PreDown and PostDown are not known")
+	}
+	run := i.commands(i.was)
+	if err := i.runner().Hooks(ctx, "PreDown", run.PreDown); err != nil {
+		i.log.Error("goes down nevertheless", "err", err)
+	}
+	gone, err := i.takeDown(ctx, run, &l.status)
+	if !gone {
+		l.fail(err)
+		return
+	}
+	if err != nil {
+		i.log.Error("went down nevertheless", "err", err)
+	}
+	l.status.Peers = nil
+	i.log.Info("taken down", "reason", i.files.path+" is gone for "+i.GoneAfter.String())
 }

@@ -16,11 +16,12 @@ import (
 type Preview struct {
 	File   []string  // the changes of the file in force, for people
 	Device plan.Plan // the changes of the device
+	Run    []string  // what is run beside that
 	Later  []string  // what waits for something else; no change
 }
 
 // Empty reports whether there is nothing to do.
-func (p Preview) Empty() bool { return len(p.File) == 0 && p.Device.Empty() }
+func (p Preview) Empty() bool { return len(p.File) == 0 && p.Device.Empty() && len(p.Run) == 0 }
 
 // String is the changes of the file as comments, then those of the device as commands.
 func (p Preview) String() string {
@@ -29,6 +30,9 @@ func (p Preview) String() string {
 		fmt.Fprintf(&b, "# %s\n", line)
 	}
 	b.WriteString(p.Device.String())
+	for _, line := range p.Run {
+		fmt.Fprintf(&b, "# run: %s\n", line)
+	}
 	for _, line := range p.Later {
 		fmt.Fprintf(&b, "# later: %s\n", line)
 	}
@@ -96,6 +100,7 @@ func (i *iface) previewDevice(ctx context.Context, config *wgquick.Config, p *Pr
 	}
 	recall(&live, i.status.Peers)
 	p.Device = plan.Diff(want, live)
+	p.Run = i.willRun(i.commands(config), live.Exists)
 	return nil
 }
 

@@ -1,7 +1,7 @@
 // Package apply keeps live devices as the files say: file event, Parse, Promote, Observe, Diff, Apply, for ever.
 //
-// It refuses to run anything that a file says, to take a link down while its file is there, and to believe
-// a proposal: what one may say and what is held back is in promote.go.
+// It refuses to run what a proposal says, to run what a file made by hand says unless it is told to, to take a link
+// down while its file is there, and to believe a proposal: what one may say and what is held back is in promote.go.
 package apply
 
 import (

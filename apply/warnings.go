@@ -1,24 +1,54 @@
 package apply
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+
+	"wg-kube/apply/command"
+	"wg-kube/templates/wgquick"
+)
 
 // notDone is what a file says and wg-apply leaves undone, and what is dangerous about it.
-func notDone(path string, p *parsed) []string {
-	c := p.config.Interface
+func (c Config) notDone(path string, p *parsed) []string {
 	var out []string
 	if p.mode.Perm()&0o007 != 0 {
 		out = append(out, fmt.Sprintf("%s: mode %04o lets everybody read the private key; chmod 600 makes it right", path, p.mode.Perm()))
 	}
-	for _, hook := range []struct {
-		key      string
-		commands []string
-	}{{"PreUp", c.PreUp}, {"PostUp", c.PostUp}, {"PreDown", c.PreDown}, {"PostDown", c.PostDown}} {
-		for _, command := range hook.commands {
-			out = append(out, fmt.Sprintf("%s: %s is not run: %q", path, hook.key, command))
-		}
+	out = append(out, c.notRun(path, p.config, "PreUp", "PostUp", "PreDown", "PostDown")...)
+	dns := p.config.Interface.DNS
+	switch {
+	case len(dns) == 0 || len(c.commands(p.config).DNS) > 0:
+	case Ours(p.config):
+		out = append(out, fmt.Sprintf("%s: DNS is not set: %q: the file is written from a proposal", path, dns))
+	case !c.DNS:
+		out = append(out, fmt.Sprintf("%s: DNS is not set: %q: that takes --dns", path, dns))
+	default:
+		out = append(out, fmt.Sprintf("%s: DNS is not set: %q: there is no resolver among them", path, dns))
 	}
-	if len(c.DNS) > 0 {
-		out = append(out, fmt.Sprintf("%s: DNS is not set: %q", path, c.DNS))
+	return out
+}
+
+// notRun are the hooks of a file that are not run, of the kinds that are named.
+func (c Config) notRun(path string, f *wgquick.Config, kinds ...string) []string {
+	why := "that takes --hooks=run"
+	switch {
+	case Ours(f):
+		why = "the file is written from a proposal"
+	case c.Hooks:
+		return nil
+	}
+	var out []string
+	is := f.Interface
+	for _, hook := range []struct {
+		kind     string
+		commands []string
+	}{{"PreUp", is.PreUp}, {"PostUp", is.PostUp}, {"PreDown", is.PreDown}, {"PostDown", is.PostDown}} {
+		if !slices.Contains(kinds, hook.kind) {
+			continue
+		}
+		for _, line := range hook.commands {
+			out = append(out, fmt.Sprintf("%s: %s is not run: %q: %s", path, hook.kind, command.Masked(line), why))
+		}
 	}
 	return out
 }

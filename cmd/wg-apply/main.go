@@ -1,10 +1,12 @@
 // wg-apply makes WireGuard interfaces what their wg-quick files say, and keeps them so, in place.
 //
 // It is the privileged half: what an interface may be proposed is checked here, and the private keys are here. It
-// talks to no API server, and runs nothing that a file says.
+// talks to no API server, and runs nothing that a file says, unless --hooks=run is given, and then nothing that a
+// proposal says.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -22,6 +24,33 @@ func main() { os.Exit(cli.Run(root(), os.Args[1:])) }
 type program struct {
 	apply.Config
 	logLevel, logFormat string
+}
+
+// beside adds the flags of what is run beside the device. Commands that bring nothing up or down have no use for them.
+func (p *program) beside(c *cobra.Command) *cobra.Command {
+	c.Flags().Var((*hooks)(&p.Hooks), "hooks", "run: run PreUp, PostUp, PreDown and PostDown of files made by hand, as wg-quick does; off: do not")
+	c.Flags().BoolVar(&p.DNS, "dns", false, "give DNS of files made by hand to resolvconf, as wg-quick does")
+	return c
+}
+
+// hooks is a flag that says "run" or "off".
+type hooks bool
+
+func (h *hooks) Type() string { return "string" }
+
+func (h *hooks) String() string {
+	if *h {
+		return "run"
+	}
+	return "off"
+}
+
+func (h *hooks) Set(s string) error {
+	if s != "run" && s != "off" {
+		return errors.New("run or off is wanted")
+	}
+	*h = s == "run"
+	return nil
 }
 
 func root() *cobra.Command {
@@ -45,6 +74,9 @@ func root() *cobra.Command {
 	f.StringVar(&p.logFormat, "log-format", "text", "text or json")
 	cli.ShowEnv(f, nil)
 	c.AddCommand(p.run(), p.once(), p.plan(), p.accept(), p.check(), p.status(), p.down(), p.keygen())
+	for _, command := range c.Commands() {
+		cli.ShowEnv(command.Flags(), nil)
+	}
 	return c
 }
 
@@ -80,7 +112,7 @@ func (p *program) open() (*kernel.System, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.System = k
+	p.System, p.Surroundings = k, k.Surroundings
 	return k, nil
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 func (p *program) once() *cobra.Command {
-	return &cobra.Command{
+	return p.beside(&cobra.Command{
 		Use:   "once [IFACE...]",
 		Short: "Make interfaces what their files say, and succeed only if they then are",
 		Args:  names(cobra.ArbitraryArgs),
@@ -30,11 +30,11 @@ func (p *program) once() *cobra.Command {
 			}
 			return errors.Join(errs...)
 		},
-	}
+	})
 }
 
 func (p *program) plan() *cobra.Command {
-	return &cobra.Command{
+	return p.beside(&cobra.Command{
 		Use:   "plan [IFACE...]",
 		Short: "Print what once would do, and change nothing; exit 0: nothing to do, 2: changes",
 		Args:  names(cobra.ArbitraryArgs),
@@ -64,11 +64,11 @@ func (p *program) plan() *cobra.Command {
 			}
 			return nil
 		},
-	}
+	})
 }
 
 func (p *program) down() *cobra.Command {
-	return &cobra.Command{
+	return p.beside(&cobra.Command{
 		Use:   "down IFACE",
 		Short: "Take an interface down; it stays so until \"wg-apply once IFACE\" or the next boot",
 		Args:  names(cobra.ExactArgs(1)),
@@ -80,5 +80,5 @@ func (p *program) down() *cobra.Command {
 			defer k.Close()
 			return p.Down(c.Context(), args[0])
 		},
-	}
+	})
 }

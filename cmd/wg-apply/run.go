@@ -42,6 +42,5 @@ func (p *program) run() *cobra.Command {
 	c.Flags().DurationVar(&p.Resync, "resync", 30*time.Second, "how often a device is looked at when nothing happens; 0: never")
 	c.Flags().DurationVar(&p.GoneAfter, "gone-after", 0, "take an interface down when its file has been gone for so long; 0: never")
 	c.Flags().StringVar(&metricsAddr, "metrics-addr", "", "serve /metrics and /healthz here, such as 127.0.0.1:9587")
-	cli.ShowEnv(c.Flags(), nil)
-	return c
+	return p.beside(c)
 }

@@ -90,6 +90,9 @@ func show(w io.Writer, v apply.View, now time.Time) {
 			fmt.Fprintf(w, "  %-10s  %s\n", lines.what, line)
 		}
 	}
+	if len(v.DNS) > 0 {
+		fmt.Fprintf(w, "  dns         %s, by resolvconf\n", strings.Join(v.DNS, ", "))
+	}
 	for _, h := range v.Held {
 		what := "the whole peer"
 		if len(h.Prefixes) > 0 {

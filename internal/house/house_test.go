@@ -35,6 +35,7 @@ var rules = []struct {
 	{"templates/...", []string{metrics, netlink, nft, wgctrl, wgGo, k8s, files}, "it is pure: bytes in, values out"},
 	{"render/overlay", []string{metrics, netlink, nft, wgctrl, wgGo, k8s, files}, "it is pure: what it decides depends on its arguments alone"},
 	{"apply/plan", []string{metrics, netlink, nft, wgctrl, wgGo, k8s, files}, "it is pure: a plan is made and read without a kernel"},
+	{"apply/hints", []string{metrics, netlink, nft, wgctrl, wgGo, k8s, files}, "it is pure: a hint is a judgement over what was observed"},
 	{"render/...", []string{"wg-kube/apply/..."}, "files are all that passes between the halves"},
 	{"apply/...", []string{"wg-kube/render/..."}, "files are all that passes between the halves"},
 	{"render/source/manifests", []string{client}, "a folder of manifests needs no client"},

@@ -24,6 +24,7 @@ type Status struct {
 	Refused   []string          `json:"refused,omitempty"`  // faults of the proposal or the file, as "file:line: ..."
 	Held      []Held            `json:"held,omitempty"`     // removals that wait for "wg-apply accept"
 	Warnings  []string          `json:"warnings,omitempty"`
+	DNS       []string          `json:"dns,omitempty"`   // what resolvconf was last given for the interface, as the file says it
 	Peers     []Peer            `json:"peers,omitempty"` // by public key
 }
 
