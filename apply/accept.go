@@ -22,13 +22,15 @@ func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 	case f.inForce.config == nil:
 		return nil, f.inForce.err
 	}
-	next, err := f.next(f.inForce.config.Interface.PrivateKey, true)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	i.names.ask(ctx, f.inForce.config, f.proposal.config)
+	i.names.first(ctx, nameWait)
+	next, err := i.draft(ctx, f.inForce.config.Interface.PrivateKey, true)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if err := i.accepted(ctx, next.config); err != nil {
+	if err := f.writeDown(next); err != nil {
 		return nil, err
 	}
 	said := changes(f, next)

@@ -12,7 +12,8 @@ import (
 )
 
 // Check returns every fault of a file, without looking at the machine. As a proposal it may say no more than
-// Allowed; what wg-render wrote is always checked as one.
+// Allowed; what wg-render wrote is always checked as one. A file in a folder "*.peers.d" is a static fragment:
+// it has peers and no interface.
 func Check(path string, asProposal bool) error {
 	f, _, err := open(path, 0)
 	if err != nil {
@@ -23,11 +24,15 @@ func Check(path string, asProposal bool) error {
 	if err != nil {
 		return err
 	}
+	if full, err := filepath.Abs(path); err == nil && strings.HasSuffix(filepath.Dir(full), ".peers.d") {
+		_, err := wgquick.ParseAllowed(path, b, wgquick.Allow{Interface: []string{}})
+		return err
+	}
 	var allowed wgquick.Allow
 	if asProposal || proposed(b) {
 		allowed = Allowed()
 	}
-	c, err := wgquick.ParseAllowed(path, b, allowed)
+	c, err := parse(path, b, allowed)
 	if err != nil {
 		return err
 	}
@@ -35,7 +40,7 @@ func Check(path string, asProposal bool) error {
 		return fmt.Errorf("%s: cut short or edited: its last line is not the end mark that wg-render wrote", path)
 	}
 	_, err = plan.Want(anywhere(c), strings.TrimSuffix(filepath.Base(path), ".conf"), plan.Underlay{})
-	return inFile(path, err)
+	return faultsIn(path, err)
 }
 
 // anywhere is c without what only the machine knows the meaning of: the way to an endpoint, and the names of

@@ -99,7 +99,7 @@ func (i *iface) takeDown(ctx context.Context, run commands, s *status.Status) (g
 // unsetDNS unsets DNS for an interface that is gone. Where that fails there is nothing more to be done.
 func (i *iface) unsetDNS(ctx context.Context) {
 	if err := i.runner().UnsetDNS(ctx); err != nil {
-		i.log.Warn("note", "err", err)
+		i.log.Warn("DNS is not unset", "err", err)
 	}
 }
 
@@ -132,7 +132,7 @@ func (i *iface) willRun(run commands, exists bool) (out []string) {
 	hooks := func(kind string, hooks []string) {
 		for _, hook := range hooks {
 			if !exists {
-				out = append(out, kind+": "+command.Masked(hook))
+				out = append(out, kind+": "+wgquick.HideKeys(hook))
 			}
 		}
 	}

@@ -337,7 +337,7 @@ func TestKeysInHooksAreNotShown(t *testing.T) {
 	h.look(t, h.newIface("wg0", func() {}), true)
 	b, err := os.ReadFile(h.statusFile("wg0"))
 	must(t, err)
-	if all := h.log.take() + string(b) + p.String(); strings.Contains(all, key.Reveal()) || !strings.Contains(all, "(key)") {
+	if all := h.log.take() + string(b) + p.String(); strings.Contains(all, key.Reveal()) || !strings.Contains(all, "(hidden)") {
 		t.Errorf("shown:\n%s", all)
 	}
 }

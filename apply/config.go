@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -43,32 +42,65 @@ type Config struct {
 	Log          *slog.Logger
 }
 
-// validName is what wg-quick takes for an interface. The kernel takes all of these but the two that name folders.
-var validName = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`)
-
-// CheckName says what is wrong with the name of an interface.
-func CheckName(iface string) error {
-	if !validName.MatchString(iface) || iface == "." || iface == ".." {
-		return fmt.Errorf("%q: not the name of an interface: 1 to 15 letters, digits or _=+.- are wanted", iface)
-	}
-	return nil
-}
-
 // Interfaces are all that there are: those with a file in force and those that take proposals, by name.
 func (c Config) Interfaces() ([]string, error) {
-	names := slices.Clone(c.Proposed)
-	entries, err := os.ReadDir(c.Dir)
+	names, err := named(c.Dir, ".conf")
+	if err != nil {
+		return nil, err
+	}
+	return sorted(append(slices.DeleteFunc(names, impossible), c.Proposed...)), nil
+}
+
+// Known are those of Interfaces, as far as the caller may look there, and those that have a status. Of the latter not
+// every one need still be there.
+func (c Config) Known() ([]string, error) {
+	all, err := c.Interfaces()
+	if _, none := os.Stat(c.RunDir); errors.Is(none, fs.ErrNotExist) {
+		return all, err
+	}
+	if errors.Is(err, fs.ErrPermission) { // only root may look there
+		all, err = slices.Clone(c.Proposed), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	names, err := named(c.RunDir, ".json")
+	return sorted(append(all, slices.DeleteFunc(names, impossible)...)), err
+}
+
+// Misnamed says of each file in Dir that could be one in force, but for its name, what is wrong with that. There are
+// none where the caller may not look.
+func (c Config) Misnamed() (faults []error) {
+	names, _ := named(c.Dir, ".conf")
+	for _, name := range names {
+		if err := wgquick.CheckName(name); err != nil {
+			faults = append(faults, fmt.Errorf("%s: left alone: %w", filepath.Join(c.Dir, name+".conf"), err))
+		}
+	}
+	return faults
+}
+
+// named are the files in dir with that suffix, without it. Hidden ones are nobody's. A folder that is not there is
+// an empty one.
+func named(dir, suffix string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, plain(c.Dir, err)
+		return nil, plain(dir, err)
 	}
 	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), ".conf")
-		if ok && !strings.HasPrefix(name, ".") && CheckName(name) == nil {
+		if name, ok := strings.CutSuffix(e.Name(), suffix); ok && !strings.HasPrefix(name, ".") {
 			names = append(names, name)
 		}
 	}
+	return names, nil
+}
+
+// impossible reports whether no interface can have that name.
+func impossible(name string) bool { return wgquick.CheckName(name) != nil }
+
+func sorted(names []string) []string {
 	slices.Sort(names)
-	return slices.Compact(names), nil
+	return slices.Compact(names)
 }
 
 func (c Config) takesProposals(iface string) bool { return slices.Contains(c.Proposed, iface) }
@@ -76,32 +108,35 @@ func (c Config) takesProposals(iface string) bool { return slices.Contains(c.Pro
 // Keys is where the private keys of an interface are.
 func (c Config) Keys(iface string) Keys { return Keys{Dir: filepath.Join(c.Dir, "keys", iface)} }
 
-// key returns the private key of an interface that takes proposals, and makes or imports it where there is none.
-func (c Config) key(f *files, published wgquick.PublicKey) (wgquick.SecretKey, error) {
-	keys := c.Keys(f.name)
-	var inForce wgquick.SecretKey
+// choose returns the private key that an interface has, or would get, and whether that is a new one. It keeps nothing.
+// Zero: the file in force holds the key, and cannot be read as it is now.
+func (c Config) choose(f *files, published wgquick.PublicKey) (key wgquick.SecretKey, made bool, err error) {
 	switch {
 	case f.inForce.config != nil:
-		inForce = f.inForce.config.Interface.PrivateKey
+		key = f.inForce.config.Interface.PrivateKey
 	case !f.inForce.missing():
-		return wgquick.SecretKey{}, nil // the file holds the key, and cannot be read as it is now
+		return key, false, nil
 	case c.PrivateKeyFile != "":
-		key, err := ReadKey(c.PrivateKeyFile)
-		if err != nil {
-			return wgquick.SecretKey{}, fmt.Errorf("--private-key-file: %w", err)
+		if key, err = ReadKey(c.PrivateKeyFile); err != nil {
+			err = fmt.Errorf("--private-key-file: %w", err)
 		}
-		return key, keys.Keep(key)
+		return key, false, err
 	}
-	key, err := keys.Current(inForce, published)
-	switch {
-	case err != nil:
-		return wgquick.SecretKey{}, err
-	case key.IsZero():
-		return keys.Make()
-	case key == inForce:
-		return key, keys.Keep(key) // it outlives the file
+	key, err = c.Keys(f.name).Current(key, published)
+	if err == nil && key.IsZero() {
+		made = true
+		key, err = wgquick.NewPrivateKey()
 	}
-	return key, nil
+	return key, made, err
+}
+
+// key is choose, and keeps the key: it outlives the file.
+func (c Config) key(f *files, published wgquick.PublicKey) (wgquick.SecretKey, error) {
+	key, _, err := c.choose(f, published)
+	if err != nil || key.IsZero() {
+		return key, err
+	}
+	return key, c.Keys(f.name).Keep(key)
 }
 
 // prepare makes the folders that are ours to make.

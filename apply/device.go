@@ -10,15 +10,18 @@ import (
 	"time"
 
 	"wg-kube/apply/plan"
+	"wg-kube/templates/status"
 	"wg-kube/templates/wgquick"
 )
 
 // meaning is what a file in force was found to mean. It is worked out anew when the file or a resolved name changes,
-// or the link has to be made: not on every look, for the MTU of a path is not to flutter.
+// the link has to be made, or the machine is not up to it: not on every look, for the MTU of a path is not to flutter.
 type meaning struct {
 	hash     string
 	resolved map[string]netip.AddrPort
 	want     plan.Desired
+	refused  []string // what the machine cannot have of the file, and is left out
+	failed   bool     // something of a file from a proposal could not be done: perhaps the machine has changed
 }
 
 // device makes the device what the file in force says.
@@ -37,11 +40,12 @@ func (i *iface) device(ctx context.Context, l *look) {
 		l.status.Errors = append(l.status.Errors, faults(i.failed.err)...)
 		return
 	}
-	i.names.ask(ctx, inForce.config)
-	resolved, _ := i.names.resolved(inForce.config)
-	renamed := i.meaning.resolved != nil && !maps.Equal(resolved, i.meaning.resolved)
-	if i.meaning.hash != inForce.hash || renamed || !live.Exists {
-		want, err := i.means(ctx, inForce.config, resolved, i.files.path)
+	was := i.meaning
+	resolved, unknown := i.names.resolved(inForce.config)
+	renamed := was.resolved != nil && !maps.Equal(resolved, was.resolved)
+	same := was.hash == inForce.hash && !renamed && live.Exists
+	if !same || was.failed || len(was.refused) > 0 {
+		most, err := i.means(ctx, inForce.config, resolved, i.files.path)
 		if err != nil {
 			i.meaning = meaning{}
 			if errors.As(err, new(wgquick.Faults)) {
@@ -51,18 +55,19 @@ func (i *iface) device(ctx context.Context, l *look) {
 			}
 			return
 		}
-		i.meaning = meaning{inForce.hash, resolved, want}
+		i.meaning = meaning{hash: inForce.hash, resolved: resolved, want: most.Want, refused: faultLines(most.Refused)}
+		if same {
+			i.meaning.want.MTU = was.want.MTU
+		}
 	}
 	want := i.meaning.want
-	if !live.Exists {
-		roam(&want, l.status.Peers)
-	}
-	recall(&live, l.status.Peers)
-	i.quiet.note(&live)
-	p := plan.Diff(want, live)
+	p := i.compare(want, &live, l.status.Peers)
+	p.KeepLink = Ours(inForce.config)
 	if !p.Empty() {
-		l.drift = l.status.Applied == inForce.hash && !renamed && !i.half
+		other := renamed || len(unknown) > 0 || !slices.Equal(i.meaning.refused, was.refused) // it is not what it was
+		l.drift = l.status.Applied == inForce.hash && !other && !i.half
 		if i.half = !i.carryOut(ctx, l, p, live.Exists, run); i.half {
+			i.meaning.failed = Ours(inForce.config)
 			return
 		}
 		l.steps = len(p.Steps)
@@ -80,6 +85,16 @@ func (i *iface) device(ctx context.Context, l *look) {
 	l.status.Peers = remember(i.meaning.want, live, l.status.Peers)
 	i.right = true
 	i.lookUpAgain(ctx, live)
+}
+
+// compare says what leads from live to want, and completes live with what is remembered.
+func (i *iface) compare(want plan.Desired, live *plan.Live, remembered []status.Peer) plan.Plan {
+	if !live.Exists {
+		roam(&want, remembered)
+	}
+	recall(live, remembered)
+	i.quiet.note(live)
+	return plan.Diff(want, *live)
 }
 
 // carryOut carries the plan out, with what is run beside it when the interface is new. What is begun is carried out,
@@ -120,25 +135,28 @@ func (i *iface) lookUpAgain(ctx context.Context, live plan.Live) {
 		}
 	}
 	for _, p := range live.Peers {
-		overdue := live.Now.Sub(p.LastHandshake) > sessionAge && (p.Keepalive > 0 || p.Unanswered)
-		if host, ok := hosts[p.PublicKey]; ok && overdue {
+		if host, ok := hosts[p.PublicKey]; ok && p.Stale(live.Now) {
 			i.names.again(ctx, host)
 		}
 	}
 }
 
-// sessionAge is how long a session is good for: the same that makes an endpoint stale in a plan.
-const sessionAge = 180 * time.Second
-
-// means gives c its meaning, on this machine as it is now. path is the file that faults are put down to.
-func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[string]netip.AddrPort, path string) (plan.Desired, error) {
+// means gives c its meaning, on this machine as it is now. path is the file that faults are put down to. What comes
+// from a proposal is of many, and none of them is to pay for another; what a person wrote is one whole, as it is for
+// wg-quick.
+func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[string]netip.AddrPort, path string) (plan.Most, error) {
 	u, err := i.System.Underlay(ctx, i.name, withAddresses(c, resolved))
 	if err != nil {
-		return plan.Desired{}, err
+		return plan.Most{}, err
 	}
 	u.Resolved = resolved
+	if Ours(c) {
+		most, err := plan.WantMost(c, i.name, u)
+		most.Refused = inFile(path, most.Refused)
+		return most, faultsIn(path, err)
+	}
 	want, err := plan.Want(c, i.name, u)
-	return want, inFile(path, err)
+	return plan.Most{Config: c, Want: want}, faultsIn(path, err)
 }
 
 // withAddresses is c with the addresses of the names that are resolved.
@@ -156,15 +174,31 @@ func withAddresses(c *wgquick.Config, resolved map[string]netip.AddrPort) *wgqui
 	return &out
 }
 
-// inFile puts faults down to the file that has them.
-func inFile(path string, err error) error {
+// faultsIn puts an error that is made of faults down to the file that has them.
+func faultsIn(path string, err error) error {
 	var found wgquick.Faults
 	if !errors.As(err, &found) {
 		return err
 	}
+	return inFile(path, found)
+}
+
+func inFile(path string, found wgquick.Faults) wgquick.Faults {
 	found = slices.Clone(found)
 	for n := range found {
 		found[n].File = path
 	}
 	return found
+}
+
+// faultLines are faults for the status: not all of very many.
+func faultLines(found wgquick.Faults) (out []string) {
+	const most = 100
+	for n, f := range found {
+		if n == most {
+			return append(out, fmt.Sprintf("%s: and %d more", f.File, len(found)-n))
+		}
+		out = append(out, f.Error())
+	}
+	return out
 }

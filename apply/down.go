@@ -40,10 +40,10 @@ func (c Config) Down(ctx context.Context, name string) error {
 	run := c.commands(i.files.inForce.config)
 	if f := i.files.inForce.config; f != nil {
 		for _, line := range c.notRun(i.files.path, f, "PreDown", "PostDown") {
-			i.log.Warn("note", "err", line)
+			i.log.Warn(line)
 		}
 	} else if c.Hooks {
-		i.log.Warn("note", "err", i.files.path+": cannot be read, so no PreDown and PostDown of it is run")
+		i.log.Warn(i.files.path + ": cannot be read, so no PreDown and PostDown of it is run")
 	}
 	if err := i.runner().Hooks(ctx, "PreDown", run.PreDown); err != nil {
 		return errors.Join(err, os.Remove(c.downFile(name)))

@@ -27,14 +27,23 @@ type fake struct {
 	hang   map[string]chan struct{}
 	looked map[string]int // Observe, by interface
 	events chan struct{}
+	around plan.Underlay
+	asked  func() // is called before the answer about it; nil: nothing is
 }
 
 func newFake() *fake {
-	return &fake{live: map[string]plan.Live{}, fail: map[string]error{}, hang: map[string]chan struct{}{}, looked: map[string]int{}, events: make(chan struct{}, 1)}
+	return &fake{around: plan.Underlay{MTU: 1500}, live: map[string]plan.Live{}, fail: map[string]error{}, hang: map[string]chan struct{}{}, looked: map[string]int{}, events: make(chan struct{}, 1)}
 }
 
-func (f *fake) Underlay(context.Context, string, *wgquick.Config) (plan.Underlay, error) {
-	return plan.Underlay{MTU: 1500}, nil
+func (f *fake) Underlay(_ context.Context, iface string, _ *wgquick.Config) (plan.Underlay, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.asked != nil {
+		f.asked()
+	}
+	u := f.around
+	u.LinkMTU = f.live[iface].MTU
+	return u, nil
 }
 
 func (f *fake) Observe(ctx context.Context, iface string) (plan.Live, error) {

@@ -131,6 +131,16 @@ func readAll(path string, f io.Reader) ([]byte, error) {
 	return b, nil
 }
 
+// parse reads what says a whole interface. A file without an [Interface] section is empty or was cut short: wg-quick
+// makes an interface without anything of it, and of a live one nothing would be left.
+func parse(path string, b []byte, a wgquick.Allow) (*wgquick.Config, error) {
+	c, err := wgquick.ParseAllowed(path, b, a)
+	if err == nil && c.Interface.Line == 0 {
+		return nil, fmt.Errorf("%s: no [Interface] section: empty, or cut short", path)
+	}
+	return c, err
+}
+
 // faults is an error as lines, one a fault.
 func faults(err error) []string {
 	if err == nil {

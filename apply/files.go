@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -82,7 +83,7 @@ func (p *parsed) take(name string, t *text, err error, a wgquick.Allow) {
 		return
 	}
 	if p.hash != t.hash {
-		p.config, p.err = wgquick.ParseAllowed(name, t.b, a)
+		p.config, p.err = parse(name, t.b, a)
 		if p.err != nil {
 			p.config = nil
 		}
@@ -104,12 +105,14 @@ func (p *parsed) faults() []string {
 
 // draft is what the file in force should be.
 type draft struct {
-	config *wgquick.Config
-	b      []byte
-	held   []Held
+	config  *wgquick.Config
+	held    []Held
+	refused []string // what the machine cannot have, and is left out
+	b       []byte   // config as a file; nil: not written down yet
 }
 
-// next drafts the next file in force; nil: there is no proposal to make it of. key is the interface's own.
+// next drafts the next file in force, as far as files can tell; nil: there is no proposal to make it of. key is the
+// interface's own.
 func (f *files) next(key wgquick.SecretKey, accept bool) (*draft, error) {
 	if f.proposal.config == nil {
 		return nil, nil
@@ -132,11 +135,15 @@ func (f *files) next(key wgquick.SecretKey, accept bool) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := next.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.proposalPath, err)
+	return &draft{config: next, held: held}, nil
+}
+
+// writeDown gives a draft the form of a file.
+func (f *files) writeDown(d *draft) (err error) {
+	if d.b, d.config, err = d.config.Written(); err != nil {
+		return fmt.Errorf("%s: %w", f.proposalPath, err)
 	}
-	return &draft{next, b, held}, nil
+	return nil
 }
 
 // write puts a draft in force, and reports whether that changed a byte. A link that stands at the path stays.
@@ -145,13 +152,37 @@ func (f *files) write(d *draft) (changed bool, err error) {
 	if h == f.inForce.hash {
 		return false, nil
 	}
-	path, err := filepath.EvalSymlinks(f.path)
+	path, err := f.target()
 	if err != nil {
-		path = f.path
+		return false, err
+	}
+	if err := f.tidy(); err != nil {
+		return false, err
 	}
 	if err := atomicfile.Write(path, d.b, 0o600); err != nil {
 		return false, err
 	}
-	f.inForce.take(f.path, &text{d.b, h, 0o600}, nil, wgquick.Allow{})
+	f.inForce = parsed{text: text{hash: h, mode: 0o600}, config: d.config}
 	return true, nil
+}
+
+// target is where the file in force is written: at its path, or where a link that stands there leads.
+func (f *files) target() (string, error) {
+	path, err := filepath.EvalSymlinks(f.path)
+	if to, noLink := os.Readlink(f.path); err != nil && noLink == nil {
+		return "", fmt.Errorf("%s: a link to %s, where nothing is: not written. Remove the link, or bring back what it leads to", f.path, to)
+	}
+	if err != nil {
+		return f.path, nil
+	}
+	return path, nil
+}
+
+// tidy removes what a killed write of the file in force has left: it holds the private key. The interface is locked.
+func (f *files) tidy() error {
+	path, err := f.target()
+	if err != nil {
+		return nil // nothing was written there
+	}
+	return atomicfile.RemoveLeftovers(path)
 }

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
+	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"wg-kube/apply/plan"
@@ -22,10 +25,12 @@ type iface struct {
 	log   *slog.Logger
 	files *files
 	names *names
+	wait  time.Duration // for the first answers about names; zero: a look goes on without them
 	quiet silence
 
 	status   status.Status // as it was last written, by us or by another command
 	written  fs.FileInfo   // of the status file then; nil: not read or written yet
+	tidied   bool          // nothing is left of what was killed before we began
 	promoted promotion
 	meaning  meaning
 	right    bool // at the last look at the device it was as the file in force says
@@ -41,8 +46,15 @@ type iface struct {
 // promotion is a proposal and a file in force that have been compared, by hash, and what came of it.
 type promotion struct {
 	proposal, inForce string
+	resolved          map[string]netip.AddrPort // the names in the proposal
 	held              []Held
+	refused           []string // what the machine cannot have of the proposal
 	err               error
+}
+
+// again reports whether a and b compare the same.
+func (a promotion) again(b promotion) bool {
+	return a.proposal == b.proposal && a.inForce == b.inForce && maps.Equal(a.resolved, b.resolved)
 }
 
 // look is what came of one look.
@@ -69,22 +81,27 @@ func (c Config) newIface(name string, wake func()) *iface {
 		status: status.Status{Interface: name},
 	}
 	i.remembered()
+	i.promoted.held = i.status.Held
 	return i
 }
 
 // look reads the files, promotes the proposal, and makes the device what the file in force says. Unless device is
 // set, a device that was right is looked at only if the file has changed.
 func (i *iface) look(ctx context.Context, device bool) look {
+	if ctx.Err() != nil {
+		return look{status: i.status, early: true}
+	}
 	waiting, cancel := context.WithTimeoutCause(ctx, lockWait, errors.New("for too long"))
 	defer cancel()
 	unlock, err := lock(waiting, i.lockFile(i.name))
 	if err != nil {
-		if !i.silent {
+		if !i.silent && ctx.Err() == nil {
 			i.log.Error("nothing is done", "err", err)
 		}
 		return look{status: i.status, early: true, err: err}
 	}
 	defer unlock()
+	i.tidy()
 	wait, err := i.files.read()
 	if err != nil { // the file in force is being written
 		return look{status: i.status, again: wait, early: true}
@@ -100,7 +117,7 @@ func (i *iface) look(ctx context.Context, device bool) look {
 		Peers:     before.Peers,
 	}}
 	i.all(ctx, &l, device)
-	if ctx.Err() != nil && l.err != nil && l.steps == 0 { // told to stop before it was done: no fault of the device
+	if ctx.Err() != nil && l.steps == 0 { // told to stop before it was done: no fault of the files or the device
 		return look{status: i.status, early: true}
 	}
 	if !i.silent {
@@ -115,14 +132,21 @@ func (i *iface) look(ctx context.Context, device bool) look {
 
 // all is the way from the files to the device.
 func (i *iface) all(ctx context.Context, l *look, device bool) {
+	inForce := &i.files.inForce
+	i.names.ask(ctx, inForce.config, i.files.proposal.config)
+	if i.wait > 0 {
+		i.names.first(ctx, i.wait)
+	}
 	if i.files.takesProposals {
 		if key, err := i.publishKey(l); err != nil {
 			l.fail(err)
 		} else {
-			i.promote(ctx, l, key)
+			i.promote(ctx, l, key, device)
 		}
 	}
-	inForce := &i.files.inForce
+	if ctx.Err() != nil {
+		return
+	}
 	l.status.Refused = append(l.status.Refused, i.files.proposal.faults()...)
 	l.status.Refused = append(l.status.Refused, inForce.faults()...)
 	switch {
@@ -148,6 +172,9 @@ func (i *iface) all(ctx context.Context, l *look, device bool) {
 	if device || !i.right || l.status.Applied != inForce.hash {
 		i.right = false
 		i.device(ctx, l)
+	}
+	if i.meaning.hash == inForce.hash {
+		l.status.Refused = append(l.status.Refused, i.meaning.refused...)
 	}
 	l.status.Warnings = append(l.status.Warnings, i.around.hints...)
 	if _, unknown := i.names.resolved(inForce.config); i.right {
@@ -197,35 +224,72 @@ func (i *iface) save(s status.Status) error {
 	return nil
 }
 
-// promote puts the proposal in force, as far as the guards let it.
-func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey) {
+// tidy removes, once, what was left by one of us that was killed in the middle of writing a secret.
+func (i *iface) tidy() {
+	if i.tidied {
+		return
+	}
+	i.tidied = true
+	if err := errors.Join(i.files.tidy(), i.Keys(i.name).tidy()); err != nil {
+		i.log.Warn("note", "err", err)
+	}
+}
+
+// promote puts the proposal in force, as far as the guards and the machine let it.
+func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey, device bool) {
 	f := i.files
-	if f.proposal.config == nil || f.proposal.hash != i.promoted.proposal || f.inForce.hash != i.promoted.inForce || i.promoted.err != nil {
-		i.promoted = i.tryPromote(ctx, key)
+	now := promotion{proposal: f.proposal.hash, inForce: f.inForce.hash}
+	if f.proposal.config != nil {
+		now.resolved, _ = i.names.resolved(f.proposal.config)
+	}
+	leftOut := len(i.promoted.refused) + len(i.meaning.refused)
+	switch {
+	case f.inForce.config != nil && i.wait == 0 && i.names.unanswered(f.proposal.config):
+		// In seconds it will show whether a claim swallows the peer with that name. Until then what works stays.
+	case f.proposal.config == nil, i.promoted.err != nil, !now.again(i.promoted), device && leftOut > 0:
+		i.promoted = i.tryPromote(ctx, key, now)
 	}
 	l.status.Held = i.promoted.held
+	l.status.Refused = append(l.status.Refused, i.promoted.refused...)
 	l.status.Refused = append(l.status.Refused, faults(i.promoted.err)...)
 }
 
-func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey) promotion {
-	f := i.files
-	next, err := f.next(key, false)
-	if err == nil && next != nil {
-		err = i.accepted(ctx, next.config)
+// tryPromote is promote, whatever came of it before. now is what there is to compare.
+func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promotion) promotion {
+	f, was := i.files, i.promoted
+	now.held = i.status.Held
+	next, err := i.draft(ctx, key, false)
+	if err = cmp.Or(err, ctx.Err()); err != nil || next == nil {
+		now.err = err
+		return now
 	}
-	if err != nil || next == nil {
-		return promotion{f.proposal.hash, f.inForce.hash, i.status.Held, err}
+	now.held, now.refused = next.held, next.refused
+	if was.err == nil && now.again(was) && slices.Equal(now.refused, was.refused) {
+		return was // the machine has not changed either
 	}
-	changed, err := f.write(next)
+	var changed bool
+	if err = f.writeDown(next); err == nil {
+		changed, err = f.write(next)
+	}
 	if changed {
-		i.log.Info("promoted", "path", f.path, "peers", len(next.config.Peers), "held", len(next.held))
+		i.log.Info("promoted", "path", f.path, "peers", len(next.config.Peers), "held", len(next.held), "refused", len(next.refused))
 	}
-	return promotion{f.proposal.hash, f.inForce.hash, next.held, err}
+	now.inForce, now.err = f.inForce.hash, err
+	return now
 }
 
-// accepted is the last word on a proposal before it is put in force: what it means must be possible here.
-func (i *iface) accepted(ctx context.Context, next *wgquick.Config) error {
-	resolved, _ := i.names.resolved(next)
-	_, err := i.means(ctx, next, resolved, i.files.proposalPath)
-	return err
+// draft drafts the next file in force; nil: there is no proposal to make it of. What the machine cannot have is left
+// out of it.
+func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, accept bool) (*draft, error) {
+	next, err := i.files.next(key, accept)
+	if err != nil || next == nil {
+		return nil, err
+	}
+	resolved, _ := i.names.resolved(next.config)
+	most, err := i.means(ctx, next.config, resolved, i.files.proposalPath)
+	if err != nil {
+		return nil, err
+	}
+	next.config, next.refused = most.Config, faultLines(most.Refused)
+	return next, nil
 }

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -8,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"wg-kube/apply/plan"
 	"wg-kube/templates/wgquick"
@@ -333,6 +337,9 @@ func TestKeygen(t *testing.T) {
 	if _, err := h.Keygen(t.Context(), "wg0", file); err == nil || strings.Contains(err.Error(), other.Reveal()) {
 		t.Errorf("a key beside the one in force: %v", err)
 	}
+	if _, err := h.Keygen(t.Context(), "wg1", "/nonexistent"); err == nil || !strings.HasPrefix(err.Error(), "--import: /nonexistent: ") {
+		t.Errorf("no such key: %v", err)
+	}
 }
 
 func TestPrivateKeyFileIsWaitedFor(t *testing.T) {
@@ -371,7 +378,7 @@ func TestEndpoints(t *testing.T) {
 	if h.look(t, i, true); h.kernel.sent() != "" {
 		t.Error("a roamed endpoint is left alone")
 	}
-	if s := h.status(t, "wg0"); len(s.Peers) != 2 || s.Peers[0].Roamed != roamed.String() || s.Peers[0].Asked != "192.0.2.1:1" {
+	if s := h.status(t, "wg0"); len(s.Peers) != 2 || s.Peers[0].Roamed != roamed || s.Peers[0].Asked.String() != "192.0.2.1:1" {
 		t.Errorf("remembered: %+v", s.Peers)
 	}
 
@@ -419,5 +426,98 @@ func TestLookGoesByWhatOtherCommandsDid(t *testing.T) {
 	h.kernel.sent()
 	if l := h.look(t, i, true); h.kernel.sent() != "" || l.drift {
 		t.Error("what once did is done again")
+	}
+}
+
+func TestLookThatIsTooLate(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	h.look(t, i, true)
+	before := h.status(t, "wg0")
+	h.log.take()
+	h.kernel.sent()
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	i.look(ctx, true)
+	if b, _ := os.ReadFile(h.inForce("wg0")); strings.Contains(string(b), "10.0.0.2") || h.kernel.sent() != "" || h.log.take() != "" {
+		t.Error("something is done after the end")
+	}
+	if d := cmp.Diff(before, h.status(t, "wg0"), cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
+		t.Errorf("the status has changed:\n%s", d)
+	}
+}
+
+func TestLookThatIsStopped(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	h.look(t, h.newIface("wg0", func() {}), true)
+	before := h.status(t, "wg0")
+	h.log.take()
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	ctx, cancel := context.WithCancel(t.Context())
+	h.kernel.asked = cancel // the end comes while the machine is asked about the proposal
+	h.newIface("wg0", func() {}).look(ctx, true)
+	if log := h.log.take(); log != "" {
+		t.Errorf("log:\n%s", log)
+	}
+	if d := cmp.Diff(before, h.status(t, "wg0"), cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
+		t.Errorf("the status has changed:\n%s", d)
+	}
+	h.kernel.asked = nil
+	if h.look(t, h.newIface("wg0", func() {}), true); h.kernel.peers("wg0") != 2 {
+		t.Error("the next one does not go on")
+	}
+}
+
+func TestLeftoversOfAKill(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	left := []string{filepath.Join(h.Dir, ".wg0.conf1234567890123456789"), filepath.Join(h.Keys("wg0").Dir, ".0123456789abcdef.key1234567890123456789")}
+	other := filepath.Join(h.Dir, ".wg1.conf1234567890123456789")
+	for _, path := range append(left, other) {
+		write(t, path, "PrivateKey")
+	}
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	if h.look(t, i, true); isThere(left[0]) {
+		t.Error("it is left by the next write")
+	}
+	write(t, left[0], "PrivateKey")
+	h.look(t, h.newIface("wg0", func() {}), true)
+	for _, path := range left {
+		if isThere(path) {
+			t.Errorf("%s is left by the next start", path)
+		}
+	}
+	if !isThere(other) {
+		t.Error("that of another interface, which is not locked, is gone")
+	}
+}
+
+func TestALinkAtThePathStays(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	to := filepath.Join(t.TempDir(), "wg0.conf")
+	must(t, os.Symlink(to, h.inForce("wg0")))
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	h.look(t, i, true)
+	want := h.inForce("wg0") + ": a link to " + to + ", where nothing is: not written."
+	if s := h.status(t, "wg0"); len(s.Refused) != 1 || !strings.HasPrefix(s.Refused[0], want) {
+		t.Errorf("refused: %q", s.Refused)
+	}
+	if got, err := os.Readlink(h.inForce("wg0")); err != nil || got != to {
+		t.Errorf("the link is %q, %v", got, err)
+	}
+	must(t, os.Remove(h.inForce("wg0")))
+	h.look(t, i, true)
+	must(t, os.Rename(h.inForce("wg0"), to))
+	must(t, os.Symlink(to, h.inForce("wg0")))
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	h.look(t, i, true)
+	if got, err := os.Readlink(h.inForce("wg0")); err != nil || got != to || h.kernel.peers("wg0") != 2 {
+		t.Errorf("the link is %q, %v; %d peers", got, err, h.kernel.peers("wg0"))
 	}
 }

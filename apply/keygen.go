@@ -12,7 +12,6 @@ import (
 // Keygen returns the public key of an interface. Where there is no key yet it makes one, or takes the one in the
 // file imported. One that is there is never replaced: the file in force says which key is current.
 func (c Config) Keygen(ctx context.Context, name, imported string) (wgquick.PublicKey, error) {
-	c.PrivateKeyFile = imported
 	i, unlock, err := c.alone(ctx, name)
 	if err != nil {
 		return wgquick.PublicKey{}, err
@@ -22,19 +21,12 @@ func (c Config) Keygen(ctx context.Context, name, imported string) (wgquick.Publ
 	if lines := f.inForce.faults(); len(lines) > 0 {
 		return wgquick.PublicKey{}, errors.New(strings.Join(lines, "\n"))
 	}
-	if imported != "" && f.inForce.config != nil {
-		key, err := ReadKey(imported)
-		if err != nil {
-			return wgquick.PublicKey{}, err
-		}
-		if has := f.inForce.config.Interface.PrivateKey; !has.IsZero() && has.Clamped() != key.Clamped() {
-			return wgquick.PublicKey{}, fmt.Errorf("%s: not imported: %s holds another key, that of %s; write the new one there", imported, f.path, has.Public())
-		}
-		if err := c.Keys(name).Keep(key); err != nil {
-			return wgquick.PublicKey{}, err
-		}
+	var key wgquick.SecretKey
+	if imported == "" {
+		key, err = c.key(f, i.status.PublicKey)
+	} else {
+		key, err = c.importKey(f, imported)
 	}
-	key, err := c.key(f, i.status.PublicKey)
 	if err != nil {
 		return wgquick.PublicKey{}, err
 	}
@@ -44,4 +36,18 @@ func (c Config) Keygen(ctx context.Context, name, imported string) (wgquick.Publ
 		err = i.save(i.status)
 	}
 	return public, err
+}
+
+// importKey keeps the key in the file at path, unless the file in force holds another one.
+func (c Config) importKey(f *files, path string) (wgquick.SecretKey, error) {
+	key, err := ReadKey(path)
+	if err != nil {
+		return key, fmt.Errorf("--import: %w", err)
+	}
+	if f.inForce.config != nil {
+		if has := f.inForce.config.Interface.PrivateKey; !has.IsZero() && has.Clamped() != key.Clamped() {
+			return key, fmt.Errorf("--import: %s: not taken: %s holds another key, that of %s; write the new one there", path, f.path, has.Public())
+		}
+	}
+	return key, c.Keys(f.name).Keep(key)
 }

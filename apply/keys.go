@@ -94,6 +94,9 @@ func ReadKey(path string) (wgquick.SecretKey, error) {
 	return key, nil
 }
 
+// tidy removes what a killed Keep has left. The interface is locked.
+func (k Keys) tidy() error { return atomicfile.RemoveLeftovers(filepath.Join(k.Dir, "*"+keySuffix)) }
+
 const keySuffix = ".key"
 
 // path of the key with that public half.

@@ -211,6 +211,8 @@ func (l *loop) run(ctx context.Context, tell func()) {
 		sleep(ctx, c.Settle) // what comes meanwhile is one change
 		select {
 		case <-ctx.Done():
+			timer.Stop()
+			return
 		case <-l.files:
 			device = false
 		case <-events:

@@ -9,7 +9,9 @@ import (
 func (i *iface) missing(ctx context.Context, l *look) {
 	i.right = false
 	if l.status.Applied == "" {
-		l.status.Warnings = append(l.status.Warnings, i.files.path+": not there yet")
+		if len(l.wrong()) == 0 {
+			l.status.Waiting = i.files.waitsFor()
+		}
 		return
 	}
 	if i.gone.IsZero() {
@@ -32,11 +34,19 @@ func (i *iface) missing(ctx context.Context, l *look) {
 	}
 }
 
+// waitsFor is the path of what makes the file in force.
+func (f *files) waitsFor() string {
+	if f.takesProposals {
+		return f.proposalPath
+	}
+	return f.path
+}
+
 // abandon takes down an interface whose file is gone, with the hooks that were last in it. Nobody is there to put a
 // hook right that fails.
 func (i *iface) abandon(ctx context.Context, l *look) {
 	if i.was == nil && i.Hooks {
-		i.log.Warn("note", "err", i.files.path+": gone since before this wg-apply began: its PreDown and PostDown are not known")
+		i.log.Warn(i.files.path + ": gone since before this wg-apply began: its PreDown and PostDown are not known")
 	}
 	run := i.commands(i.was)
 	if err := i.runner().Hooks(ctx, "PreDown", run.PreDown); err != nil {

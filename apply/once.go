@@ -18,13 +18,15 @@ func (c Config) Once(ctx context.Context, name string) error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	if err := os.Remove(c.downFile(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	if down := c.downFile(name); isThere(down) {
+		if err := os.Remove(down); err != nil {
+			return plain(down, err)
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx) // ends the questions to the resolver
 	defer cancel()
 	i := c.newIface(name, func() {})
-	i.silent = true
+	i.silent, i.wait = true, nameWait
 	var l look
 	for tries := 0; tries < 3; {
 		l = i.look(ctx, true)
@@ -36,10 +38,6 @@ func (c Config) Once(ctx context.Context, name string) error {
 		case l.again > 0 && (l.early || l.steps == 0):
 			sleep(ctx, l.again)
 			continue
-		case i.names.unknown() && tries == 0:
-			waiting, done := context.WithTimeout(ctx, nameWait)
-			i.names.first(waiting)
-			done()
 		case len(wrong) > 0:
 			return errors.New(strings.Join(wrong, "\n"))
 		case l.status.InForce == "":

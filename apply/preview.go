@@ -18,6 +18,7 @@ type Preview struct {
 	Device plan.Plan // the changes of the device
 	Run    []string  // what is run beside that
 	Later  []string  // what waits for something else; no change
+	Held   []string  // what waits for a person; no change
 }
 
 // Empty reports whether there is nothing to do.
@@ -36,6 +37,9 @@ func (p Preview) String() string {
 	for _, line := range p.Later {
 		fmt.Fprintf(&b, "# later: %s\n", line)
 	}
+	for _, line := range p.Held {
+		fmt.Fprintf(&b, "# held: %s\n", line)
+	}
 	return b.String()
 }
 
@@ -51,14 +55,19 @@ func (c Config) Preview(ctx context.Context, name string) (Preview, error) {
 	if wrong := slices.Concat(f.proposal.faults(), f.inForce.faults()); len(wrong) > 0 {
 		return Preview{}, errors.New(strings.Join(wrong, "\n"))
 	}
+	i.names.ask(ctx, f.inForce.config, f.proposal.config)
+	i.names.first(ctx, nameWait)
 	var p Preview
-	config := f.inForce.config
+	config, held := f.inForce.config, f.held(i.status)
 	if f.takesProposals {
-		key, made, err := c.wouldBeKey(f, i.status.PublicKey)
+		key, made, err := c.choose(f, i.status.PublicKey)
 		if err != nil {
 			return Preview{}, err
 		}
-		next, err := f.next(key, false)
+		next, err := i.draft(ctx, key, false)
+		if err == nil && next != nil {
+			err = f.writeDown(next)
+		}
 		if err != nil {
 			return Preview{}, err
 		}
@@ -67,8 +76,12 @@ func (c Config) Preview(ctx context.Context, name string) (Preview, error) {
 		}
 		if next != nil {
 			p.File = append(p.File, changes(f, next)...)
-			config = next.config
+			config, held = next.config, next.held
+			p.Later = next.refused
 		}
+	}
+	for _, h := range held {
+		p.Held = append(p.Held, fmt.Sprintf("%s; let go by: wg-apply accept %s", h, name))
 	}
 	if config == nil {
 		return p, fmt.Errorf("%s: there is no such file", f.path)
@@ -81,44 +94,20 @@ func (c Config) Preview(ctx context.Context, name string) (Preview, error) {
 }
 
 func (i *iface) previewDevice(ctx context.Context, config *wgquick.Config, p *Preview) error {
-	i.names.ask(ctx, config)
-	waiting, done := context.WithTimeout(ctx, nameWait)
-	defer done()
-	i.names.first(waiting)
 	resolved, unknown := i.names.resolved(config)
-	p.Later = unknown
+	p.Later = append(p.Later, unknown...)
 	live, err := i.System.Observe(ctx, i.name)
 	if err != nil {
 		return err
 	}
-	want, err := i.means(ctx, config, resolved, i.files.path)
+	most, err := i.means(ctx, config, resolved, i.files.path)
 	if err != nil {
 		return err
 	}
-	if !live.Exists {
-		roam(&want, i.status.Peers)
-	}
-	recall(&live, i.status.Peers)
-	p.Device = plan.Diff(want, live)
+	p.Later = append(p.Later, faultLines(most.Refused)...)
+	p.Device = i.compare(most.Want, &live, i.status.Peers)
 	p.Run = i.willRun(i.commands(config), live.Exists)
 	return nil
-}
-
-// wouldBeKey is the key that the interface has or would get, without keeping it.
-func (c Config) wouldBeKey(f *files, published wgquick.PublicKey) (key wgquick.SecretKey, made bool, err error) {
-	var inForce wgquick.SecretKey
-	if f.inForce.config != nil {
-		inForce = f.inForce.config.Interface.PrivateKey
-	} else if c.PrivateKeyFile != "" {
-		key, err := ReadKey(c.PrivateKeyFile)
-		return key, false, err
-	}
-	key, err = c.Keys(f.name).Current(inForce, published)
-	if err == nil && key.IsZero() {
-		key, err = wgquick.NewPrivateKey()
-		return key, true, err
-	}
-	return key, false, err
 }
 
 // changes says in words how a draft differs from the file in force.
@@ -136,10 +125,6 @@ func changes(f *files, d *draft) []string {
 	for n := range was.Peers {
 		before[was.Peers[n].PublicKey] = &was.Peers[n]
 	}
-	waits := map[wgquick.PublicKey]bool{}
-	for _, h := range d.held {
-		waits[h.PublicKey] = true
-	}
 	only := func(p *wgquick.Peer) *wgquick.Config { return &wgquick.Config{Peers: []wgquick.Peer{*p}} }
 	for n := range next.Peers {
 		p := &next.Peers[n]
@@ -148,8 +133,6 @@ func changes(f *files, d *draft) []string {
 		switch {
 		case !ok:
 			out = append(out, "  + "+label(p))
-		case waits[p.PublicKey]:
-			out = append(out, "  held: "+label(p))
 		case !only(old).SameMeaning(only(p)):
 			out = append(out, "  ~ "+label(p))
 		}
@@ -166,9 +149,6 @@ func changes(f *files, d *draft) []string {
 		out = append(out, "  ~ [Interface]")
 	case len(out) == 1:
 		out = append(out, "  its order or comments alone")
-	}
-	if len(d.held) > 0 {
-		out = append(out, heldLine(f.name, d.held))
 	}
 	return out
 }

@@ -47,6 +47,8 @@ type Held = status.Held
 // until it is back in the proposal or is accepted. A prefix that another peer has in the proposal has moved and is
 // not lost; nor is a peer that came back under its name with a new key.
 //
+// Lines are those of the proposal; what is held has none.
+//
 // inForce is never nil: where there is no file yet it is an interface with nothing but its private key. The error is
 // that of a proposal that makes no sense here; what no file can say is for Marshal to find.
 func Promote(inForce, proposal *wgquick.Config, g Guard) (*wgquick.Config, []Held, error) {
@@ -57,6 +59,7 @@ func Promote(inForce, proposal *wgquick.Config, g Guard) (*wgquick.Config, []Hel
 			Address:    proposal.Interface.Address,
 			ListenPort: proposal.Interface.ListenPort,
 			MTU:        proposal.Interface.MTU,
+			Line:       proposal.Interface.Line,
 		},
 		Peers:   slices.Clone(proposal.Peers),
 		Refused: proposal.Refused,
@@ -67,7 +70,6 @@ func Promote(inForce, proposal *wgquick.Config, g Guard) (*wgquick.Config, []Hel
 	}
 	for i := range next.Peers {
 		next.Peers[i].Held = time.Time{} // not the proposal's to say
-		next.Peers[i].Line = 0
 	}
 	var held []Held
 	if !g.Accept {
@@ -173,7 +175,7 @@ func hold(next *wgquick.Config, rs []removal, now time.Time) []Held {
 	if len(rs) == 0 {
 		return nil // the order is the proposal's
 	}
-	lost := map[wgquick.PublicKey][]string{} // prefixes; none: the whole peer
+	lost := map[wgquick.PublicKey][]netip.Prefix{} // prefixes; none: the whole peer
 	for _, r := range rs {
 		since := r.peer.Held
 		if since.IsZero() {
@@ -188,9 +190,7 @@ func hold(next *wgquick.Config, rs []removal, now time.Time) []Held {
 		}
 		p := &next.Peers[r.heir]
 		p.AllowedIPs, p.Held = slices.Concat(p.AllowedIPs, r.prefixes), since
-		for _, a := range r.prefixes {
-			lost[p.PublicKey] = append(lost[p.PublicKey], a.String())
-		}
+		lost[p.PublicKey] = r.prefixes
 	}
 	slices.SortStableFunc(next.Peers, byName)
 	var held []Held

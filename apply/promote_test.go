@@ -174,6 +174,21 @@ func TestPromoteInterface(t *testing.T) {
 	}
 }
 
+// What is wrong with a peer is found in the proposal, so it is said of its lines there.
+func TestPromoteKeepsLines(t *testing.T) {
+	p := proposal(peers(1, 1)...)
+	p.Interface.Line, p.Peers[0].Line = 3, 7
+	was := config(peer(2))
+	was.Peers[0].Held, was.Peers[0].Line = earlier, 99
+	next, _, err := Promote(was, p, guard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next.Interface.Line != 3 || next.Peers[0].Line != 7 || next.Peers[1].Line != 0 {
+		t.Errorf("lines %d, %d, %d", next.Interface.Line, next.Peers[0].Line, next.Peers[1].Line)
+	}
+}
+
 func TestPromoteKeepsAnAddress(t *testing.T) {
 	p := proposal(peers(1, 1)...)
 	p.Interface.Address = nil

@@ -31,11 +31,18 @@ func write(t testing.TB, path, content string) {
 // marshal is p as wg-render would write it.
 func rendered(t testing.TB, n ...int) string {
 	t.Helper()
-	c := proposal()
-	c.Head = []string{wgquick.ProposalHead, "For the hub test."}
+	var peers []wgquick.Peer
 	for _, i := range n {
-		c.Peers = append(c.Peers, peer(i))
+		peers = append(peers, peer(i))
 	}
+	return renderedOf(t, peers...)
+}
+
+// renderedOf is a proposal of these peers.
+func renderedOf(t testing.TB, peers ...wgquick.Peer) string {
+	t.Helper()
+	c := proposal(peers...)
+	c.Head = []string{wgquick.ProposalHead, "For the hub test."}
 	b, err := c.Marshal()
 	if err != nil {
 		t.Fatal(err)

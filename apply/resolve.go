@@ -47,25 +47,26 @@ func (c Config) lookup() func(ctx context.Context, host string) ([]netip.Addr, e
 	}
 }
 
-// ask says which names are wanted from now on: those in the endpoints of c.
-func (n *names) ask(ctx context.Context, c *wgquick.Config) {
+// errUnanswered is the error of a name before the first answer.
+var errUnanswered = errors.New("not resolved yet")
+
+// ask says which names are wanted from now on: those in the endpoints of all, of which any may be nil.
+func (n *names) ask(ctx context.Context, all ...*wgquick.Config) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.known == nil {
 		n.known = map[string]*answer{}
 	}
 	wanted := map[string]bool{}
-	for _, p := range c.Peers {
-		host, ok := hostname(p.Endpoint)
-		if !ok {
-			continue
-		}
-		wanted[host] = true
-		if n.known[host] == nil {
-			k := &answer{err: errors.New("not resolved yet")}
-			n.known[host] = k
-			n.asked.Add(1)
-			n.start(ctx, host, k, sync.OnceFunc(n.asked.Done))
+	for _, c := range all {
+		for _, host := range hostnames(c) {
+			wanted[host] = true
+			if n.known[host] == nil {
+				k := &answer{err: errUnanswered}
+				n.known[host] = k
+				n.asked.Add(1)
+				n.start(ctx, host, k, sync.OnceFunc(n.asked.Done))
+			}
 		}
 	}
 	maps.DeleteFunc(n.known, func(host string, k *answer) bool {
@@ -104,6 +105,19 @@ func hostname(e wgquick.Endpoint) (string, bool) {
 	return e.Host, !literal && !e.IsZero()
 }
 
+// hostnames are those in the endpoints of c, which may be nil.
+func hostnames(c *wgquick.Config) (hosts []string) {
+	if c == nil {
+		return nil
+	}
+	for _, p := range c.Peers {
+		if host, ok := hostname(p.Endpoint); ok {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
 // again asks once more for a name whose peer is silent: it may have moved.
 func (n *names) again(ctx context.Context, host string) {
 	n.mu.Lock()
@@ -113,25 +127,24 @@ func (n *names) again(ctx context.Context, host string) {
 	}
 }
 
-// unknown reports whether a wanted name has no address yet.
-func (n *names) unknown() bool {
+// unanswered reports whether the first answer for one of the names in c is still to come.
+func (n *names) unanswered(c *wgquick.Config) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, k := range n.known {
-		if !k.addr.IsValid() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(hostnames(c), func(host string) bool {
+		k := n.known[host]
+		return k != nil && !k.addr.IsValid() && k.err == errUnanswered
+	})
 }
 
-// first waits for the first answer to every question, as far as ctx allows.
-func (n *names) first(ctx context.Context) {
+// first waits for the first answer to every question, for as long as that.
+func (n *names) first(ctx context.Context, long time.Duration) {
 	done := make(chan struct{})
 	go func() { n.asked.Wait(); close(done) }()
 	select {
 	case <-done:
 	case <-ctx.Done():
+	case <-time.After(long):
 	}
 }
 

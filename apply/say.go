@@ -16,18 +16,26 @@ type said map[string]bool
 // say logs what s says and the look before did not.
 func (was *said) say(log *slog.Logger, s status.Status) {
 	now := said{}
-	say := func(level slog.Level, msg string, lines ...string) {
-		for _, line := range lines {
-			if now[line] = true; !(*was)[line] {
-				log.Log(context.Background(), level, msg, "err", line)
-			}
+	say := func(line string, log func()) {
+		if now[line] = true; !(*was)[line] {
+			log()
 		}
 	}
-	say(slog.LevelError, "refused", s.Refused...)
-	say(slog.LevelError, "not as the file says", s.Errors...)
-	say(slog.LevelWarn, "note", s.Warnings...)
+	for _, line := range s.Refused {
+		say(line, func() { log.Error("refused", "err", line) })
+	}
+	for _, line := range s.Errors {
+		say(line, func() { log.Error("not as the file says", "err", line) })
+	}
+	for _, line := range s.Warnings {
+		say(line, func() { log.Warn(line) })
+	}
 	if len(s.Held) > 0 {
-		say(slog.LevelWarn, "held", heldLine(s.Interface, s.Held))
+		line := heldLine(s.Interface, s.Held)
+		say(line, func() { log.Warn("held", "err", line) })
+	}
+	if s.Waiting != "" {
+		say(s.Waiting, func() { log.Info("waiting for a file", "path", s.Waiting) })
 	}
 	*was = now
 }
@@ -37,12 +45,20 @@ func heldLine(iface string, held []Held) string {
 	peers, prefixes := countHeld(held)
 	var what []string
 	if peers > 0 {
-		what = append(what, fmt.Sprintf("%d peers", peers))
+		what = append(what, count(peers, "peer", "peers"))
 	}
 	if prefixes > 0 {
-		what = append(what, fmt.Sprintf("%d prefixes", prefixes))
+		what = append(what, count(prefixes, "prefix", "prefixes"))
 	}
-	return fmt.Sprintf("%s are no longer in the proposal and are kept; to let them go: wg-apply accept %s", strings.Join(what, " and "), iface)
+	return fmt.Sprintf("no longer in the proposal, and kept: %s; let go by: wg-apply accept %s", strings.Join(what, " and "), iface)
+}
+
+// count is a number of things.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 func countHeld(held []Held) (peers, prefixes int) {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"wg-kube/apply/plan"
@@ -29,13 +28,34 @@ func (c Config) ReadStatus(iface string) (status.Status, error) {
 	return status.Parse(path, b)
 }
 
+// writeStatus keeps s. One that says nothing leaves no file: a name that somebody mistyped is soon forgotten.
 func (c Config) writeStatus(s status.Status) error {
+	if path := c.statusFile(s.Interface); saysNothing(s) {
+		if !isThere(path) {
+			return nil
+		}
+		if err := os.Remove(path); err != nil {
+			return plain(path, err)
+		}
+		return nil
+	}
 	b, err := s.Marshal()
 	if err != nil {
 		return err
 	}
 	_, err = atomicfile.WriteIfChanged(c.statusFile(s.Interface), b, 0o640)
 	return err
+}
+
+// saysNothing reports whether s has nothing to remember, and nothing that went wrong.
+func saysNothing(s status.Status) bool {
+	return s.PublicKey.IsZero() && s.Proposed == "" && s.InForce == "" && s.Applied == "" &&
+		len(s.Errors)+len(s.Refused)+len(s.Held)+len(s.DNS)+len(s.Peers) == 0
+}
+
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func (c Config) statusFile(iface string) string { return filepath.Join(c.RunDir, iface+".json") }
@@ -49,7 +69,7 @@ func recall(live *plan.Live, peers []status.Peer) {
 	for i := range live.Peers {
 		p := &live.Peers[i]
 		if s, ok := find(peers, p.PublicKey); ok {
-			p.Asked = endpoint(s.Asked)
+			p.Asked = s.Asked
 		}
 	}
 }
@@ -71,11 +91,8 @@ func roam(want *plan.Desired, peers []status.Peer) {
 	for i := range want.Peers {
 		p := &want.Peers[i]
 		s, ok := find(peers, p.PublicKey)
-		if !ok || s.Asked != p.Asked.String() {
-			continue
-		}
-		if at, err := netip.ParseAddrPort(s.Roamed); err == nil {
-			p.Endpoint = at
+		if ok && s.Asked == p.Asked && s.Roamed.IsValid() {
+			p.Endpoint = s.Roamed
 		}
 	}
 }
@@ -88,15 +105,15 @@ func remember(want plan.Desired, live plan.Live, before []status.Peer) []status.
 	}
 	var out []status.Peer
 	for _, p := range want.Peers { // by public key
-		s := status.Peer{PublicKey: p.PublicKey, Asked: p.Asked.String()}
-		if s.Asked != "" && !p.Endpoint.IsValid() { // not resolved, so not asked for yet
+		s := status.Peer{PublicKey: p.PublicKey, Asked: p.Asked}
+		if !s.Asked.IsZero() && !p.Endpoint.IsValid() { // not resolved, so not asked for yet
 			was, _ := find(before, p.PublicKey)
 			s.Asked = was.Asked
 		}
 		if now := at[p.PublicKey]; now.IsValid() && now != p.Endpoint {
-			s.Roamed = now.String()
+			s.Roamed = now
 		}
-		if s.Asked != "" || s.Roamed != "" {
+		if !s.Asked.IsZero() || s.Roamed.IsValid() {
 			out = append(out, s)
 		}
 	}
@@ -112,19 +129,6 @@ func find(peers []status.Peer, key wgquick.PublicKey) (status.Peer, bool) {
 		return status.Peer{}, false
 	}
 	return peers[i], true
-}
-
-// endpoint reads what Endpoint.String wrote.
-func endpoint(s string) wgquick.Endpoint {
-	i := strings.LastIndexByte(s, ':')
-	if i < 0 {
-		return wgquick.Endpoint{}
-	}
-	at, err := netip.ParseAddrPort("127.0.0.1" + s[i:]) // for the port
-	if err != nil {
-		return wgquick.Endpoint{}
-	}
-	return wgquick.Endpoint{Host: strings.Trim(s[:i], "[]"), Port: at.Port()}
 }
 
 // silence tells which peers do not answer, from their counters at two moments.

@@ -18,8 +18,8 @@ type System interface {
 	Underlay(ctx context.Context, iface string, c *wgquick.Config) (plan.Underlay, error)
 	// Observe reads the interface. An interface that does not exist is no error.
 	Observe(ctx context.Context, iface string) (plan.Live, error)
-	// Apply carries the plan out, in its order, and stops at the first step that fails;
-	// a new interface that could not be completed is deleted again, as wg-quick does.
+	// Apply carries the plan out, in its order, and stops at the first step that fails, unless that adds a route;
+	// a new interface that could not be completed is deleted again, as wg-quick does. But see plan.Plan.KeepLink.
 	Apply(ctx context.Context, p plan.Plan) error
 	// Delete takes the interface down with all that is ours.
 	Delete(ctx context.Context, iface string) error

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"wg-kube/apply/command"
 	"wg-kube/templates/wgquick"
 )
 
@@ -47,7 +46,7 @@ func (c Config) notRun(path string, f *wgquick.Config, kinds ...string) []string
 			continue
 		}
 		for _, line := range hook.commands {
-			out = append(out, fmt.Sprintf("%s: %s is not run: %q: %s", path, hook.kind, command.Masked(line), why))
+			out = append(out, fmt.Sprintf("%s: %s is not run: %q: %s", path, hook.kind, wgquick.HideKeys(line), why))
 		}
 	}
 	return out

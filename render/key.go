@@ -16,7 +16,7 @@ func watchKey(c Config) (*files.Files[wgquick.PublicKey], error) {
 		Path:     filepath.Join(c.RunDir, c.Self.Interface+".json"),
 		Optional: true,
 		Quiet:    100 * time.Millisecond,
-		MaxSize:  16 << 20,
+		MaxSize:  16 << 20, // bytes
 		Complete: json.Valid,
 		Same:     func(a, b wgquick.PublicKey) bool { return a == b },
 		Parse: func(path string, b []byte, last wgquick.PublicKey) (wgquick.PublicKey, error) {

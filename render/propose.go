@@ -12,6 +12,7 @@ import (
 
 	"wg-kube/internal/atomicfile"
 	"wg-kube/render/overlay"
+	"wg-kube/render/source/files"
 	"wg-kube/templates/wgquick"
 )
 
@@ -21,6 +22,8 @@ type view struct {
 	self   overlay.Self
 	policy overlay.Policy
 	own    *overlay.Node // nil: it is not there
+	unread []string      // names of Nodes that are there, and could not be read since the start
+	blind  bool          // what could not be read may be any Node
 	static bool          // each fragment has been seen
 	synced bool          // and each Node
 	waits  string        // what is not there yet; "": nothing
@@ -33,6 +36,9 @@ func (l *Loop) look() view {
 		v.policy.APIServer = slices.Concat(l.Policy.APIServer, l.APIServer())
 	}
 	v.Fragments, v.static = l.Fragments.Snapshot()
+	if source, ok := l.Nodes.(Partial); ok {
+		v.unread, v.blind = source.Unread()
+	}
 	v.Nodes, v.synced = l.Nodes.Snapshot()
 	v.synced = v.synced && v.static
 	for i := range v.Nodes {
@@ -51,18 +57,8 @@ func (l *Loop) look() view {
 	return v
 }
 
-// proposal is a file in the folder of proposals.
-type proposal struct {
-	file   []byte          // nil: there is none
-	config *wgquick.Config // nil: there is none, or it is broken
-}
-
-// rendered is a proposal to be made.
-type rendered struct {
-	proposal
-	prev    *wgquick.Config // the one before; nil: there is none that could be read
-	refused []overlay.Rejection
-}
+// mode of a proposal: wg-apply's group may read it.
+const mode = 0o640
 
 func (l *Loop) path() string { return filepath.Join(l.Out, l.Self.Interface+".conf") }
 
@@ -72,24 +68,19 @@ func (l *Loop) render(v *view) (*rendered, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.unseen(v.Nodes, prev.config) && v.waits == "" {
-		v.waits = "a manifest that can be read"
-	}
 	if v.waits != "" && prev.file != nil && !(v.static && withoutNodes(prev.config)) {
 		return nil, nil
 	}
-	now := v.Snapshot
+	in := inputs{v.self, v.Snapshot, v.policy}
 	if v.waits != "" {
 		// The address must be there before the kubelet starts, and a fragment may be the only way to the cluster.
-		now.Nodes = nil
+		in.now.Nodes = nil
 	}
-	r := &rendered{prev: prev.config}
-	r.config, r.refused = overlay.Build(v.self, now, prev.config, v.policy)
-	r.file, err = r.config.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", l.path(), err)
+	in.now.Unread = l.unread(v, prev.config)
+	if !l.made.still(in, prev) {
+		l.made = build(l.path(), in, prev)
 	}
-	return r, nil
+	return l.made, l.made.err
 }
 
 // withoutNodes reports whether c owes nothing to any Node: it can be made anew from the flags and the fragments.
@@ -99,15 +90,21 @@ func withoutNodes(c *wgquick.Config) bool {
 		!slices.ContainsFunc(c.Refused, func(r string) bool { return !strings.HasPrefix(r, overlay.KindFragment+"/") })
 }
 
-// unseen reports whether c has a peer whose Node may be in what a partial source could not read.
-func (l *Loop) unseen(nodes []overlay.Node, c *wgquick.Config) bool {
-	for _, n := range nodes {
+// unread names the Nodes of the proposal that were not seen since the start and may be in what could not be read.
+func (l *Loop) unread(v *view, prev *wgquick.Config) (names []string) {
+	for _, n := range v.Nodes {
 		l.seen[n.Name] = true
 	}
-	source, ok := l.Nodes.(Partial)
-	return ok && c != nil && source.Partial() && slices.ContainsFunc(c.Peers, func(p wgquick.Peer) bool {
-		return p.Origin.Kind == overlay.KindNode && !l.seen[p.Origin.Name]
-	})
+	if prev == nil {
+		return nil
+	}
+	for _, p := range prev.Peers {
+		name := p.Origin.Name
+		if p.Origin.Kind == overlay.KindNode && !l.seen[name] && (v.blind || slices.Contains(v.unread, name)) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // onDisk reads the proposal that is there. One that is broken is as none, but for its being there.
@@ -119,14 +116,15 @@ func (l *Loop) onDisk() (proposal, error) {
 		return l.disk, nil
 	}
 	if err != nil {
-		return proposal{}, err
+		return proposal{}, files.Plain(err)
 	}
 	var b []byte
 	if fi.Mode().IsRegular() { // a fifo would be waited for
 		if b, err = os.ReadFile(path); err != nil {
-			return proposal{}, err
+			return proposal{}, files.Plain(err)
 		}
 	}
+	l.disk.mode = fi.Mode()
 	if l.disk.file != nil && bytes.Equal(b, l.disk.file) {
 		return l.disk, nil
 	}
@@ -137,22 +135,22 @@ func (l *Loop) onDisk() (proposal, error) {
 	if l.said.news("disk", text(err)) {
 		l.Log.Warn("proposal on disk is of no use; it is made anew without it", "path", path, "err", err)
 	}
-	l.disk = proposal{append([]byte{}, b...), c}
+	l.disk = proposal{append([]byte{}, b...), fi.Mode(), c}
 	return l.disk, nil
 }
 
-// propose writes r, if it is not what the file holds.
+// propose writes r, if it is not what the file held when it was read.
 func (l *Loop) propose(r *rendered) error {
-	changed, err := atomicfile.WriteIfChanged(l.path(), r.file, 0o640)
-	if err != nil {
-		return err
+	if bytes.Equal(r.file, l.disk.file) && l.disk.mode == mode {
+		return nil
+	}
+	if err := atomicfile.Write(l.path(), r.file, mode); err != nil {
+		return files.Plain(err)
 	}
 	l.disk = r.proposal
-	if changed {
-		l.Metrics.proposals.Inc()
-		added, removed := gained(r.prev, r.config), gained(r.config, r.prev)
-		l.Log.Info("proposed", "path", l.path(), "peers", len(r.config.Peers), "added", added, "removed", removed)
-	}
+	l.Metrics.proposals.Inc()
+	added, removed := gained(r.prev.config, r.config), gained(r.config, r.prev.config)
+	l.Log.Info("proposed", "path", l.path(), "peers", len(r.config.Peers), "added", added, "removed", removed)
 	return nil
 }
 

@@ -11,11 +11,13 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"wg-kube/internal/watch"
 	"wg-kube/render/overlay"
 	"wg-kube/render/source/files"
 	"wg-kube/templates/wgquick"
@@ -23,7 +25,7 @@ import (
 
 const (
 	retry    = 5 * time.Second  // after a proposal could not be written
-	patience = 30 * time.Second // that Once has with its sources
+	patience = 10 * time.Second // that Once has with its sources
 )
 
 // Config is what the loop needs. The zero value of a field is of no use where nothing else is said.
@@ -44,7 +46,10 @@ type Config struct {
 type Loop struct {
 	Config
 	key       *files.Files[wgquick.PublicKey]
-	disk      proposal // the one last read
+	written   *watch.Watcher // of the proposal: somebody else may change it, or take it away
+	disk      proposal       // the one last read
+	made      *rendered      // the last one; nil: none yet
+	locked    *os.File       // nil: not yet
 	publisher *publisher
 	refused   map[string]overlay.Rejection // those last logged
 	seen      map[string]bool              // the Nodes seen since the start
@@ -60,6 +65,9 @@ func New(c Config) (*Loop, error) {
 		return nil, err
 	}
 	l := &Loop{Config: c, key: key, seen: map[string]bool{}, said: said{}}
+	if l.written, err = watch.New(c.Log, l.path()); err != nil {
+		return nil, err
+	}
 	if to, ok := c.Nodes.(Publisher); ok {
 		l.publisher = newPublisher(to, c)
 	}
@@ -70,6 +78,8 @@ func New(c Config) (*Loop, error) {
 func (l *Loop) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	l.start(ctx, g)
+	defer l.unlock()
+	g.Go(func() error { l.written.Run(ctx); return nil })
 	if l.publisher != nil {
 		g.Go(func() error { return l.publisher.run(ctx) })
 	}
@@ -91,6 +101,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			case <-l.Nodes.Changed():
 			case <-l.Fragments.Changed():
 			case <-l.key.Changed():
+			case <-l.written.C:
 			case <-again:
 			}
 		}
@@ -101,7 +112,11 @@ func (l *Loop) Run(ctx context.Context) error {
 // step proposes what the sources want now, if that is anything new.
 func (l *Loop) step() error {
 	now := l.look()
-	r, err := l.render(&now)
+	var r *rendered
+	err := l.lock()
+	if err == nil {
+		r, err = l.render(&now)
+	}
 	if err == nil && r != nil {
 		err = l.propose(r)
 	}
@@ -114,16 +129,25 @@ func (l *Loop) step() error {
 
 // Once makes one proposal from all that the sources know. It is written to stdout if that is not nil, else to disk.
 func (l *Loop) Once(ctx context.Context, stdout io.Writer) error {
+	if stdout == nil {
+		if err := l.lock(); err != nil {
+			return err
+		}
+		defer l.unlock()
+	}
 	ctx, stop := context.WithCancel(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	l.start(ctx, g)
 	g.Go(func() error {
 		defer stop()
-		l.wait(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+		why := l.wait(ctx)
 		now := l.look()
+		if why != nil && now.waits != "" {
+			now.waits = fmt.Sprintf("%s: %v", now.waits, why)
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: interrupted while it waited for %s", l.path(), now.waits)
+		}
 		r, err := l.render(&now)
 		switch {
 		case err != nil:
@@ -151,20 +175,27 @@ func (l *Loop) start(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return l.key.Run(ctx) })
 }
 
-// wait returns when each source has all that there is, or patience ends.
-func (l *Loop) wait(ctx context.Context) {
-	ctx, stop := context.WithTimeout(ctx, patience)
-	defer stop()
+// wait returns when each source has all that there is or ctx is done, or else why one has not: the first trouble
+// with it, or the end of patience.
+func (l *Loop) wait(ctx context.Context) error {
+	end := time.After(patience)
 	for {
 		_, nodes := l.Nodes.Snapshot()
 		_, fragments := l.Fragments.Snapshot()
 		_, key := l.key.Snapshot()
 		if nodes && fragments && key {
-			return
+			return nil
+		}
+		if source, ok := l.Nodes.(Remote); ok && !nodes {
+			if err := source.Trouble(); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
+		case <-end:
+			return fmt.Errorf("not there within %v", patience)
 		case <-l.Nodes.Changed():
 		case <-l.Fragments.Changed():
 		case <-l.key.Changed():

@@ -23,9 +23,18 @@ type Source interface {
 }
 
 // Partial is a source that can be synced and yet not know every Node, because of what it could not read.
-// Until it knows more, a Node that is in the proposal and that it has not seen since the start may well be there.
+// Until it knows more, what such a Node has in the proposal stays.
 type Partial interface {
-	Partial() bool
+	// Unread returns the names of Nodes that are there and that could not be read since the start; any, if it may
+	// be any Node. Asked before Snapshot, it misses none that the snapshot lacks.
+	Unread() (names []string, any bool)
+}
+
+// Remote is a source that may wait for something that never comes, and knows what.
+type Remote interface {
+	// Trouble returns what keeps the source from being synced, as far as it knows; nil: nothing does. Changed has a
+	// signal when there is something new to it.
+	Trouble() error
 }
 
 // Publisher writes what this node says of itself to its own Node. The source that knows an API server is one.

@@ -16,11 +16,12 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"wg-kube/templates/wgquick"
 )
 
 // Runner runs programs for one interface. Iface and Log are needed.
@@ -97,7 +98,7 @@ func end(cmd *exec.Cmd, ended <-chan error, why error) error {
 func (r Runner) relay(kind string, out io.Reader) (last string) {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if line := Masked(strings.TrimSpace(lines.Text())); line != "" {
+		if line := wgquick.HideKeys(strings.TrimSpace(lines.Text())); line != "" {
 			r.Log.Info("said", "op", kind, "line", line)
 			last = line
 		}
@@ -105,13 +106,6 @@ func (r Runner) relay(kind string, out io.Reader) (last string) {
 	_, _ = io.Copy(io.Discard, out) // a line without end is no reason to stop the program
 	return last
 }
-
-// key is the form of a WireGuard key.
-var key = regexp.MustCompile(`\b[A-Za-z0-9+/]{43}=`)
-
-// Masked is text without the keys in it: what a person puts in a hook, or a hook prints, is for the log to show and
-// not for everybody who may read it to know.
-func Masked(text string) string { return key.ReplaceAllString(text, "(key)") }
 
 // managers are the variables by which a service manager knows its service.
 var managers = []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",

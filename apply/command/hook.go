@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+
+	"wg-kube/templates/wgquick"
 )
 
 // script is what wg-quick does to a hook: it is evaluated under set -e and pipefail, with extglob, and can see two
@@ -17,11 +19,11 @@ func (r Runner) Hooks(ctx context.Context, kind string, hooks []string) error {
 		hook = strings.ReplaceAll(hook, "%i", r.Iface)
 		bash, err := find("bash", "Debian: bash")
 		if err == nil {
-			err = r.run(ctx, kind, Masked(hook), exec.Command(bash,
+			err = r.run(ctx, kind, wgquick.HideKeys(hook), exec.Command(bash,
 				"-e", "-o", "pipefail", "-O", "extglob", "-c", script, "wg-apply", r.Iface, r.File, hook))
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %s: %q: %w", r.File, kind, Masked(hook), err)
+			return fmt.Errorf("%s: %s: %q: %w", r.File, kind, wgquick.HideKeys(hook), err)
 		}
 	}
 	return nil

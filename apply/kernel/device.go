@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
+	"net"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
@@ -13,6 +13,8 @@ import (
 
 	"wg-kube/apply/plan"
 )
+
+var errNoDevice = errors.New("no WireGuard device")
 
 // device reads the WireGuard device.
 func (s *System) device(ctx context.Context, iface string) (*wgtypes.Device, error) {
@@ -53,7 +55,7 @@ func call[T any](ctx context.Context, s *System, iface string, f func(*wgctrl.Cl
 		defer c.Close()
 		v, err := f(c)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = errors.New("no WireGuard device")
+			err = errNoDevice
 		}
 		done <- result{v, err}
 	}()
@@ -79,6 +81,9 @@ func (s *System) turn(iface string) chan struct{} {
 func (a *applying) setDevice(ctx context.Context, st plan.SetDevice) error {
 	cfg := wgtypes.Config{PrivateKey: (*wgtypes.Key)(st.PrivateKey)}
 	if st.ListenPort != nil {
+		if taken(*st.ListenPort) {
+			return fmt.Errorf("listen port %d is taken by another socket", *st.ListenPort)
+		}
 		port := int(*st.ListenPort)
 		cfg.ListenPort = &port
 	}
@@ -86,11 +91,20 @@ func (a *applying) setDevice(ctx context.Context, st plan.SetDevice) error {
 		mark := int(*st.FwMark)
 		cfg.FirewallMark = &mark
 	}
-	err := a.configure(ctx, a.iface, cfg)
-	// wgctrl passes a userspace device's errno on as text.
-	if taken := fmt.Sprintf("errno=-%d", unix.EADDRINUSE); err != nil && cfg.ListenPort != nil &&
-		(errors.Is(err, unix.EADDRINUSE) || strings.Contains(err.Error(), taken)) {
-		return fmt.Errorf("listen port %d is taken by another socket", *st.ListenPort)
+	return a.configure(ctx, a.iface, cfg)
+}
+
+// taken reports whether some socket has the port. A device is not left to find that out: one in user space first
+// gives up the port that it has, and is deaf from then on.
+func taken(port uint16) bool {
+	for _, network := range []string{"udp4", "udp6"} {
+		c, err := net.ListenPacket(network, fmt.Sprintf(":%d", port))
+		if errors.Is(err, unix.EADDRINUSE) {
+			return true
+		}
+		if err == nil {
+			_ = c.Close()
+		}
 	}
-	return err
+	return false
 }

@@ -13,9 +13,7 @@ import (
 // dump asks for every object of one kind and parses each message with parse, which says whether to keep it.
 // A dump that was interrupted by a change is incomplete: it is thrown away and asked for again.
 func dump[T any](s *System, ask, answer uint16, parse func(m []byte) (T, bool), body ...nl.NetlinkRequestData) ([]T, error) {
-	var err error
-	for range 10 {
-		var out []T
+	return whole(func() (out []T, err error) {
 		req := &nl.NetlinkRequest{
 			NlMsghdr: unix.NlMsghdr{Len: unix.SizeofNlMsghdr, Type: ask, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP},
 			Data:     body,
@@ -27,8 +25,15 @@ func dump[T any](s *System, ask, answer uint16, parse func(m []byte) (T, bool), 
 			}
 			return true
 		})
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return out, err
+		return out, err
+	})
+}
+
+// whole lists again what a change has interrupted: half a list is none.
+func whole[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 10 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
 		}
 	}
 	return nil, err

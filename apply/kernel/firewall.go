@@ -136,11 +136,12 @@ func delFirewall(iface string) error {
 // srcValidMark lets the kernel count marks in when it checks the source of what comes in (rp_filter).
 const srcValidMark = "/proc/sys/net/ipv4/conf/all/src_valid_mark"
 
-func setSrcValidMark() error {
-	if on, err := getSrcValidMark(); err == nil && on {
-		return nil // a container's read-only /proc/sys is no obstacle then
+func setSrcValidMark(on bool) error {
+	value := "0\n"
+	if on {
+		value = "1\n"
 	}
-	if err := os.WriteFile(srcValidMark, []byte("1\n"), 0); err != nil {
+	if err := os.WriteFile(srcValidMark, []byte(value), 0); err != nil {
 		return fmt.Errorf("%w (a default route needs it: set it where /proc/sys can be written)", err)
 	}
 	return nil

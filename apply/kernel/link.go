@@ -86,6 +86,7 @@ func (s *System) startDevice(ctx context.Context, iface string) error {
 	for {
 		if answers(iface) {
 			if l, err := s.findLink(iface); err == nil && l != nil {
+				s.cfg.Log.Info("wg-device started", "iface", iface, "path", path, "reason", "this kernel has no WireGuard")
 				return nil
 			}
 		}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,10 +25,22 @@ func (s *System) Observe(ctx context.Context, iface string) (plan.Live, error) {
 	if l, lost := s.findLink(iface); err != nil && lost == nil && l == nil {
 		live, err = s.observe(ctx, iface) // it went away meanwhile
 	}
+	for end := time.Now().Add(appearing); errors.Is(err, errNoDevice) && s.isTun(iface) && time.Now().Before(end); {
+		time.Sleep(appearing / 50)
+		live, err = s.observe(ctx, iface)
+	}
 	if err != nil {
 		return plan.Live{}, fmt.Errorf("%s: %w", iface, err)
 	}
 	return live, nil
+}
+
+// appearing is how long the socket of a wg-device may come after its link.
+const appearing = time.Second
+
+func (s *System) isTun(iface string) bool {
+	l, err := s.findLink(iface)
+	return err == nil && l != nil && l.Type() == "tuntap"
 }
 
 func (s *System) observe(ctx context.Context, iface string) (live plan.Live, err error) {
@@ -75,10 +88,9 @@ func (s *System) observe(ctx context.Context, iface string) (live plan.Live, err
 	return live, nil
 }
 
-// defaultRoute reports whether r is a default route of ours in a table of its own.
+// defaultRoute reports whether r, on our device, is a default route of ours.
 func defaultRoute(r plan.Route) bool {
-	return r.Dst.Bits() == 0 && r.Table != unix.RT_TABLE_MAIN &&
-		(r.Protocol == plan.Protocol || r.Protocol == unix.RTPROT_BOOT)
+	return r.Dst.Bits() == 0 && (r.Protocol == plan.Protocol || r.Protocol == unix.RTPROT_BOOT)
 }
 
 func nftFamily(a netip.Addr) nftables.TableFamily {

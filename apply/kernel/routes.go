@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 
@@ -88,6 +89,30 @@ func (s *System) addRoute(link netlink.Link, st plan.AddRoute) error {
 	err := s.handle.RouteAdd(r)
 	if errors.Is(err, unix.EEXIST) {
 		return errors.New("there is such a route already, and it is not ours")
+	}
+	return err
+}
+
+// missing are the routes that could not be added.
+type missing struct {
+	first []error
+	more  int
+}
+
+// add keeps the first few errors: thousands of routes fail for one reason.
+func (m *missing) add(err error) {
+	const few = 10
+	if len(m.first) < few {
+		m.first = append(m.first, err)
+	} else {
+		m.more++
+	}
+}
+
+func (m *missing) err() error {
+	err := errors.Join(m.first...)
+	if m.more > 0 {
+		err = fmt.Errorf("%w\n... and %d more routes", err, m.more)
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"cmp"
-	"errors"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -15,8 +14,8 @@ import (
 func (s *System) rules() ([]plan.Rule, error) {
 	var out []plan.Rule
 	for _, family := range families {
-		all, err := s.listRules(int(family))
-		if err != nil {
+		all, err := whole(func() ([]netlink.Rule, error) { return s.handle.RuleList(int(family)) })
+		if err := gone(err, unix.EOPNOTSUPP); err != nil { // a family that the kernel does not have has no rules
 			return nil, err
 		}
 		for _, r := range all {
@@ -27,7 +26,7 @@ func (s *System) rules() ([]plan.Rule, error) {
 				V6: family == unix.AF_INET6, Priority: r.Priority, Not: r.Invert, Mark: r.Mark,
 				Table: uint32(r.Table), Suppress: r.SuppressPrefixlen, Protocol: int(r.Protocol),
 			}
-			if marks(is) || suppresses(is) {
+			if is.Guide() || is.Exemption() {
 				out = append(out, is)
 			}
 		}
@@ -35,33 +34,11 @@ func (s *System) rules() ([]plan.Rule, error) {
 	return out, nil
 }
 
-func (s *System) listRules(family int) ([]netlink.Rule, error) {
-	var (
-		all []netlink.Rule
-		err error
-	)
-	for range 10 {
-		if all, err = s.handle.RuleList(family); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	// A family that the kernel does not have has no rules.
-	return all, gone(err, unix.EOPNOTSUPP)
-}
-
 // plain reports whether the rule selects by nothing but a mark.
 func plain(r netlink.Rule) bool {
 	return r.Src == nil && r.Dst == nil && r.IifName == "" && r.OifName == "" && r.Tos == 0 && r.TunID == 0 &&
 		r.IPProto == 0 && r.Sport == nil && r.Dport == nil && r.UIDRange == nil && r.Goto <= 0 &&
 		r.SuppressIfgroup == -1 && (r.Mask == nil || *r.Mask == 0xffffffff || r.Mark == 0)
-}
-
-func marks(r plan.Rule) bool {
-	return r.Not && r.Mark != 0 && r.Mark == r.Table && r.Suppress == -1
-}
-
-func suppresses(r plan.Rule) bool {
-	return !r.Not && r.Mark == 0 && r.Table == unix.RT_TABLE_MAIN && r.Suppress == 0
 }
 
 // ruleMessage names the family, always: without it every rule is taken for an IPv4 one.
@@ -104,14 +81,14 @@ func (s *System) delRules(link int) error {
 	}
 	stays := map[place]bool{} // of those with a mark
 	for _, r := range all {
-		if marks(r) {
+		if r.Guide() {
 			ours := into[r.Table] || !used[r.Table] && r.Protocol == plan.Protocol
 			stays[place{r.V6, r.Priority}] = !ours
 		}
 	}
 	for _, r := range all {
-		goes := marks(r) && !stays[place{r.V6, r.Priority}]
-		if suppresses(r) {
+		goes := r.Guide() && !stays[place{r.V6, r.Priority}]
+		if r.Exemption() {
 			next, ok := stays[place{r.V6, r.Priority + 1}]
 			goes = !next && (ok || r.Protocol == plan.Protocol)
 		}

@@ -76,8 +76,10 @@ func (s *System) Close() {
 	}
 }
 
-// Apply carries the plan out, in its order, and stops where something fails; among peers that go in one message
-// the sound ones are set first. An interface that the plan makes and cannot complete is deleted again.
+// Apply carries the plan out, in its order, and stops where something fails. Not so where one thing among many does:
+// a route that cannot be added keeps nothing else from being done, and of the peers that go in one message the sound
+// ones are set. An interface that the plan makes and cannot complete is deleted again, and all that went with it,
+// unless it lacks nothing but routes and the plan has KeepLink.
 func (s *System) Apply(ctx context.Context, p plan.Plan) error {
 	if p.Empty() {
 		return nil
@@ -85,14 +87,18 @@ func (s *System) Apply(ctx context.Context, p plan.Plan) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout+time.Duration(len(p.Steps))*10*time.Millisecond)
 	defer cancel()
 	a := applying{System: s, iface: p.Interface}
-	err := a.steps(ctx, p.Steps)
+	stopped := a.steps(ctx, p.Steps)
+	err := errors.Join(a.routes.err(), stopped)
 	if err == nil {
 		return nil
 	}
-	if _, fresh := p.Steps[0].(plan.AddLink); fresh && a.made {
+	if a.made && (stopped != nil || !p.KeepLink) {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
 		defer cancel()
 		err = errors.Join(err, s.Delete(undo, p.Interface))
+		if a.marked {
+			err = errors.Join(err, setSrcValidMark(false))
+		}
 	}
 	return err
 }
@@ -100,9 +106,11 @@ func (s *System) Apply(ctx context.Context, p plan.Plan) error {
 // applying is one plan on its way.
 type applying struct {
 	*System
-	iface string
-	index int  // of the link; zero: not looked up yet
-	made  bool // the link was made by this plan
+	iface  string
+	index  int  // of the link; zero: not looked up yet
+	made   bool // the link was made by this plan
+	marked bool // so was src_valid_mark set
+	routes missing
 }
 
 func (a *applying) steps(ctx context.Context, steps []plan.Step) error {
@@ -115,7 +123,11 @@ func (a *applying) steps(ctx context.Context, steps []plan.Step) error {
 			return err
 		}
 		if err := a.step(ctx, step); err != nil {
-			return fmt.Errorf("%s: %s: %w", a.iface, step, err)
+			err = fmt.Errorf("%s: %s: %w", a.iface, step, err)
+			if _, one := step.(plan.AddRoute); !one || ctx.Err() != nil {
+				return err
+			}
+			a.routes.add(err)
 		}
 	}
 	return a.setPeers(ctx, &peers)
@@ -144,7 +156,13 @@ func (a *applying) step(ctx context.Context, step plan.Step) error {
 	case plan.DelFirewall:
 		return delFirewall(st.Iface)
 	case plan.SetSrcValidMark:
-		return setSrcValidMark()
+		on, err := getSrcValidMark()
+		if err != nil || on {
+			return err // a container's read-only /proc/sys is no obstacle when it is on
+		}
+		err = setSrcValidMark(true)
+		a.marked = err == nil
+		return err
 	}
 
 	link, err := a.link()

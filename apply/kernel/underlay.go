@@ -53,12 +53,9 @@ func (s *System) underlay(ctx context.Context, iface string, c *wgquick.Config) 
 			continue
 		}
 		u.Used[r.Table] = true
-		if r.Table != unix.RT_TABLE_MAIN {
-			continue
-		}
 		r.Device = links[r.link].name
 		u.Routes = append(u.Routes, r.Route)
-		if r.Dst.Bits() == 0 && r.Dst.Addr().Is4() && (best == nil || r.Metric < best.Metric) {
+		if r.Table == unix.RT_TABLE_MAIN && r.Dst.Bits() == 0 && r.Dst.Addr().Is4() && (best == nil || r.Metric < best.Metric) {
 			best = &rs[i]
 		}
 	}
@@ -70,6 +67,8 @@ func (s *System) underlay(ctx context.Context, iface string, c *wgquick.Config) 
 	if u.Tables, err = tableNames(); err != nil {
 		return u, err
 	}
+	u.NoIPv6 = noIPv6(iface)
+	u.LinkMTU = links[ours].mtu
 	if ours != 0 && c.Interface.FwMark == 0 && hasDefaultRoute(c) {
 		dev, err := s.device(ctx, iface)
 		if err != nil {
@@ -85,6 +84,17 @@ func (s *System) underlay(ctx context.Context, iface string, c *wgquick.Config) 
 		u.PathMTU = s.pathMTUs(endpoints(c), mark, links, ours)
 	}
 	return u, nil
+}
+
+// noIPv6 reports whether IPv6 is off: on the interface or, if it is not there yet, on what is new.
+func noIPv6(iface string) bool {
+	for _, name := range []string{iface, "default"} {
+		b, err := os.ReadFile(filepath.Join("/proc/sys/net/ipv6/conf", name, "disable_ipv6"))
+		if err == nil {
+			return len(b) > 0 && b[0] == '1'
+		}
+	}
+	return true // a kernel without IPv6
 }
 
 func hasDefaultRoute(c *wgquick.Config) bool {
@@ -131,15 +141,7 @@ type linkInfo struct {
 
 // links are all links by index.
 func (s *System) links() (map[int]linkInfo, error) {
-	var (
-		all []netlink.Link
-		err error
-	)
-	for range 10 {
-		if all, err = s.handle.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+	all, err := whole(s.handle.LinkList)
 	out := make(map[int]linkInfo, len(all))
 	for _, l := range all {
 		out[l.Attrs().Index] = linkInfo{l.Attrs().Name, l.Attrs().MTU}

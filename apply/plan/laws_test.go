@@ -106,9 +106,9 @@ func checkReached(t *testing.T, want Desired, end Live) {
 		if !defaultRules(want.Rules, v6) {
 			continue
 		}
-		guide := slices.IndexFunc(end.Rules, func(r Rule) bool { return r.V6 == v6 && r.guide() && r.Mark == want.FwMark })
+		guide := slices.IndexFunc(end.Rules, func(r Rule) bool { return r.V6 == v6 && r.Guide() && r.Mark == want.FwMark })
 		if guide < 0 || !slices.ContainsFunc(end.Rules, func(r Rule) bool {
-			return r.V6 == v6 && r.exemption() && r.Priority < end.Rules[guide].Priority
+			return r.V6 == v6 && r.Exemption() && r.Priority < end.Rules[guide].Priority
 		}) {
 			t.Errorf("rules: %v", end.Rules)
 		}

@@ -92,6 +92,13 @@ func (d differ) setPeer(w, l *Peer) (set SetPeer, changed bool) {
 	return set, set != unchanged
 }
 
+// Stale reports whether a live peer should have called by now, and has not: its last handshake is old, and it has a
+// keepalive, or we sent and nothing came back. An idle tunnel is not stale.
+func (p *Peer) Stale(now time.Time) bool { return p.old(now) && (p.Keepalive > 0 || p.Unanswered) }
+
+// old reports whether the last handshake is; one that never was is.
+func (p *Peer) old(now time.Time) bool { return now.Sub(p.LastHandshake) > sessionAge }
+
 // movesEndpoint decides whether the file's endpoint replaces the live one, which may have roamed:
 //
 //	the file says                             the live endpoint
@@ -103,18 +110,17 @@ func (d differ) setPeer(w, l *Peer) (set SetPeer, changed bool) {
 // Stale means: the last handshake is old, and there should have been one, because the peer has a keepalive or
 // because we sent and nothing came back. An idle tunnel is not stale.
 func movesEndpoint(w, l *Peer, now time.Time) bool {
-	young := !l.LastHandshake.IsZero() && now.Sub(l.LastHandshake) <= sessionAge
 	switch {
 	case !w.Endpoint.IsValid() || w.Endpoint == l.Endpoint:
 		return false
 	case !l.Endpoint.IsValid():
 		return true
 	case l.Asked.IsZero():
-		return !young
+		return l.old(now)
 	case l.Asked != w.Asked:
 		return true
 	default:
-		return !young && (w.Keepalive > 0 || l.Unanswered)
+		return l.old(now) && (w.Keepalive > 0 || l.Unanswered)
 	}
 }
 

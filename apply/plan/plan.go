@@ -58,7 +58,9 @@ type Underlay struct {
 	Tables   map[string]uint32         // the names of rt_tables(5)
 	Used     map[uint32]bool           // routing tables that hold a route of somebody else
 	FwMark   uint32                    // of our own live device; zero: none. Without FwMark in the file it is kept
-	Routes   []Route                   // the main table without our device, for conflicts
+	Routes   []Route                   // every table but local, without our device, for conflicts
+	NoIPv6   bool                      // the device can have no IPv6 address and no IPv6 route
+	LinkMTU  int                       // of our own live device; zero: there is none
 }
 
 // Desired is what a file means for the kernel.
@@ -118,6 +120,7 @@ type Rule struct {
 type Plan struct {
 	Interface string
 	Steps     []Step
+	KeepLink  bool // a new link stays when nothing but some of its routes could not be added
 }
 
 // Empty reports whether there is nothing to do.

@@ -114,7 +114,7 @@ func fields(text string) (lines [][]string) {
 }
 
 // readUnderlay reads lines: resolve HOST:PORT ADDR:PORT | path ADDR MTU | mtu N | table NAME N | used N |
-// route PREFIX DEVICE METRIC.
+// route PREFIX DEVICE METRIC [TABLE] | noipv6 | link MTU.
 func readUnderlay(t *testing.T, text string) Underlay {
 	t.Helper()
 	u := Underlay{
@@ -136,7 +136,15 @@ func readUnderlay(t *testing.T, text string) Underlay {
 		case "used":
 			u.Used[uint32(number(t, f[1]))] = true
 		case "route":
-			u.Routes = append(u.Routes, Route{Table: tableMain, Dst: netip.MustParsePrefix(f[1]), Device: f[2], Metric: number(t, f[3])})
+			r := Route{Table: tableMain, Dst: netip.MustParsePrefix(f[1]), Device: f[2], Metric: number(t, f[3])}
+			if len(f) > 4 {
+				r.Table = uint32(number(t, f[4]))
+			}
+			u.Routes = append(u.Routes, r)
+		case "noipv6":
+			u.NoIPv6 = true
+		case "link":
+			u.LinkMTU = number(t, f[1])
 		default:
 			t.Fatalf("underlay: %q", f)
 		}
@@ -199,7 +207,7 @@ func drift(t *testing.T, l *Live, text string) {
 			}
 		case "norule":
 			l.Rules = slices.DeleteFunc(l.Rules, func(r Rule) bool {
-				return r.V6 == (f[1] == "-6") && r.guide() == (f[2] == "guide")
+				return r.V6 == (f[1] == "-6") && r.Guide() == (f[2] == "guide")
 			})
 		case "forget":
 			for i := range l.Peers {

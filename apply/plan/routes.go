@@ -97,12 +97,14 @@ func unmap(p netip.Prefix) netip.Prefix {
 
 func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a.WithZone(""), a.BitLen()) }
 
-// connected is the route that the kernel adds for an address. An IPv4 host address has none.
+// connected is the route that the kernel adds for an address. An IPv4 host address has none, nor has a subnet that
+// begins at 0.0.0.0.
 func connected(a netip.Prefix) (netip.Prefix, bool) {
-	if a.Addr().Is4() && (a.Bits() == 32 || a.Bits() == 0) {
+	subnet := a.Masked()
+	if a.Addr().Is4() && (a.Bits() == 32 || subnet.Addr().IsUnspecified()) {
 		return netip.Prefix{}, false
 	}
-	return a.Masked(), true
+	return subnet, true
 }
 
 // connectedRoutes are the routes that the kernel adds in main for the addresses.

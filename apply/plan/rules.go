@@ -6,8 +6,8 @@ import "slices"
 // exemption "lookup main suppress_prefixlength 0". The exemption does not name T: it belongs to the guide that
 // comes next, of whatever device that is.
 
-func (r Rule) guide() bool { return r.Not && r.Mark != 0 && r.Mark == r.Table && r.Suppress < 0 }
-func (r Rule) exemption() bool {
+func (r Rule) Guide() bool { return r.Not && r.Mark != 0 && r.Mark == r.Table && r.Suppress < 0 }
+func (r Rule) Exemption() bool {
 	return !r.Not && r.Mark == 0 && r.Table == tableMain && r.Suppress == 0
 }
 
@@ -27,9 +27,9 @@ func (d differ) familyRules(v6 bool) (gain, lose []Step) {
 	for _, r := range d.want.Rules {
 		switch {
 		case r.V6 != v6:
-		case r.guide():
+		case r.Guide():
 			guide = &r
-		case r.exemption():
+		case r.Exemption():
 			exemption = &r
 		}
 	}
@@ -37,13 +37,13 @@ func (d differ) familyRules(v6 bool) (gain, lose []Step) {
 	// The guide that stays is the first that says the right thing, whoever added it.
 	var kept *Rule
 	for _, r := range d.live.Rules {
-		if r.V6 == v6 && guide != nil && r.guide() && r.Mark == guide.Mark && (kept == nil || r.Priority < kept.Priority) {
+		if r.V6 == v6 && guide != nil && r.Guide() && r.Mark == guide.Mark && (kept == nil || r.Priority < kept.Priority) {
 			kept = &r
 		}
 	}
 	guides := make(map[int]bool) // priorities at which one was, and whether one stays there
 	for _, r := range d.live.Rules {
-		if r.V6 != v6 || !r.guide() {
+		if r.V6 != v6 || !r.Guide() {
 			continue
 		}
 		loses := d.ourGuide(r) && (kept == nil || r != *kept)
@@ -54,7 +54,7 @@ func (d differ) familyRules(v6 bool) (gain, lose []Step) {
 	}
 	exempt := false // the guide that stays has an exemption before it
 	for _, r := range d.live.Rules {
-		if r.V6 != v6 || !r.exemption() {
+		if r.V6 != v6 || !r.Exemption() {
 			continue
 		}
 		stays, hadGuide := guides[r.Priority+1]

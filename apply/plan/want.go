@@ -22,10 +22,19 @@ const (
 )
 
 // Want gives a file its meaning. The error is wgquick.Faults, for the file IFACE.conf: what wg-quick would
-// fail on, and a route that would swallow a peer's own endpoint.
+// fail on, a route that would swallow a peer's own endpoint, and a default route in the kernel's own table.
 //
 // An endpoint that is a name and not resolved yet counts for nothing: not for the MTU, not as a conflict.
 func Want(c *wgquick.Config, iface string, u Underlay) (Desired, error) {
+	w, found := read(c, iface, u)
+	if len(found) > 0 {
+		return Desired{}, inOrderOfLines(found)
+	}
+	return w, nil
+}
+
+// read gives a file the meaning that it would have without its faults.
+func read(c *wgquick.Config, iface string, u Underlay) (Desired, []fault) {
 	r := reader{file: iface + ".conf", config: c, underlay: u}
 	w := Desired{
 		Interface:  iface,
@@ -41,11 +50,23 @@ func Want(c *wgquick.Config, iface string, u Underlay) (Desired, error) {
 	w.MTU = r.mtu(w)
 	r.routes(&w)
 	r.swallowed(w)
-	if len(r.faults) > 0 {
-		slices.SortStableFunc(r.faults, func(a, b wgquick.Fault) int { return cmp.Compare(a.Line, b.Line) })
-		return Desired{}, r.faults
+	return w, r.faults
+}
+
+// fault is one thing that keeps a file from being put into effect as a whole.
+type fault struct {
+	wgquick.Fault
+	peer   wgquick.PublicKey // whose claim it is; zero: the file's as a whole
+	prefix netip.Prefix      // of the peer; zero: it is its endpoint
+}
+
+func inOrderOfLines(found []fault) wgquick.Faults {
+	all := make(wgquick.Faults, len(found))
+	for i, f := range found {
+		all[i] = f.Fault
 	}
-	return w, nil
+	slices.SortStableFunc(all, func(a, b wgquick.Fault) int { return cmp.Compare(a.Line, b.Line) })
+	return all
 }
 
 // reader collects what is wrong with a file while its meaning is worked out.
@@ -54,22 +75,22 @@ type reader struct {
 	config   *wgquick.Config
 	underlay Underlay
 	owner    map[netip.Prefix]int // of an allowed prefix: index in config.Peers
-	faults   wgquick.Faults
+	faults   []fault
 }
 
 func (r *reader) interfaceFault(key, format string, args ...any) {
-	r.faults = append(r.faults, wgquick.Fault{
-		File: r.file, Section: "Interface", Key: key, Msg: fmt.Sprintf(format, args...),
-	})
+	r.faults = append(r.faults, fault{Fault: wgquick.Fault{
+		File: r.file, Line: r.config.Interface.Line, Section: "Interface", Key: key, Msg: fmt.Sprintf(format, args...),
+	}})
 }
 
 // prefixFault blames the peer that has the prefix.
 func (r *reader) prefixFault(p netip.Prefix, format string, args ...any) {
 	peer := r.config.Peers[r.owner[p]]
-	r.faults = append(r.faults, wgquick.Fault{
+	r.faults = append(r.faults, fault{peer: peer.PublicKey, prefix: p, Fault: wgquick.Fault{
 		File: r.file, Line: peer.Line, Section: "Peer", Peer: label(peer), Key: "AllowedIPs",
 		Msg: fmt.Sprintf("%q: %s", p, fmt.Sprintf(format, args...)),
-	})
+	}})
 }
 
 // label is how people call a peer.
@@ -93,6 +114,9 @@ func (r *reader) addresses() []netip.Prefix {
 			continue
 		}
 		seen[at] = true
+		if a.Addr().Is6() && r.underlay.NoIPv6 {
+			r.interfaceFault("Address", "%q: %s", a, noIPv6)
+		}
 		all = append(all, a)
 	}
 	return all
@@ -149,7 +173,8 @@ func (u Underlay) resolve(e wgquick.Endpoint) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// mtu is what the file says; or what the narrowest path to an endpoint leaves; or the default route's device.
+// mtu is what the file says; or what the narrowest path to an endpoint leaves; or the default route's device. As long
+// as one of the endpoints has no address, a link that is there keeps its own.
 func (r *reader) mtu(w Desired) int {
 	if r.config.Interface.MTU != 0 {
 		return r.config.Interface.MTU
@@ -161,6 +186,10 @@ func (r *reader) mtu(w Desired) int {
 		}
 	}
 	mtu := cmp.Or(path, r.underlay.MTU, defaultMTU) - overhead
+	unknown := func(p Peer) bool { return !p.Asked.IsZero() && !p.Endpoint.IsValid() }
+	if r.underlay.LinkMTU != 0 && slices.ContainsFunc(w.Peers, unknown) {
+		mtu = r.underlay.LinkMTU
+	}
 	if slices.ContainsFunc(w.Addresses, func(a netip.Prefix) bool { return a.Addr().Is6() }) {
 		return max(mtu, minMTUv6)
 	}
@@ -205,6 +234,10 @@ func (r *reader) routes(w *Desired) {
 // defaultRoute keeps the tunnel's own packets out of the tunnel by a mark, as wg-quick does. The rules stand in
 // the order in which they are added: the later one comes first for the kernel.
 func (r *reader) defaultRoute(w *Desired, p netip.Prefix) {
+	if w.FwMark == tableLocal {
+		r.interfaceFault("FwMark", "%d: a default route goes into the table of this number, which is the kernel's own", w.FwMark)
+		return
+	}
 	if w.FwMark == 0 {
 		w.FwMark = r.underlay.mark()
 	}
@@ -252,24 +285,27 @@ func (r *reader) table(s string) (uint32, bool) {
 	return n, ok
 }
 
-// conflicts finds the routes of main that are there already, elsewhere: the kernel would refuse ours.
+// conflicts finds the routes that the kernel would refuse: they are there already, elsewhere, or IPv6 is off.
 func (r *reader) conflicts(ours []Route) {
-	elsewhere := make(map[netip.Prefix][]Route, len(r.underlay.Routes))
+	elsewhere := make(map[routeKey][]Route, len(r.underlay.Routes))
 	for _, e := range r.underlay.Routes {
-		elsewhere[e.Dst] = append(elsewhere[e.Dst], e)
+		elsewhere[e.key()] = append(elsewhere[e.key()], e)
 	}
 	for _, o := range ours {
-		if o.Table != tableMain {
+		if o.Dst.Addr().Is6() && r.underlay.NoIPv6 {
+			r.prefixFault(o.Dst, "%s", noIPv6)
 			continue
 		}
-		for _, e := range elsewhere[o.Dst] {
+		for _, e := range elsewhere[o.key()] {
 			if e.Metric == metric(o.Dst) {
-				r.prefixFault(o.Dst, "the main table has this route already, on %s", cmp.Or(e.Device, "another device"))
+				r.prefixFault(o.Dst, "table %s has this route already, on %s", tableName(o.Table), cmp.Or(e.Device, "no device"))
 				break
 			}
 		}
 	}
 }
+
+const noIPv6 = "IPv6 is off on this machine (net.ipv6.conf.default.disable_ipv6)"
 
 // swallowed finds the endpoints that our own routes in main would send into the tunnel: its packets would go
 // round in circles. With a mark the routing of the tunnel's own packets is the default route's business, or
@@ -285,9 +321,11 @@ func (r *reader) swallowed(w Desired) {
 		}
 	}
 	for _, e := range r.underlay.Routes {
-		theirs.add(e.Dst, e.Metric)
+		if e.Table == tableMain {
+			theirs.add(e.Dst, e.Metric)
+		}
 	}
-	blamed := make(map[netip.Prefix]bool) // once each
+	blamed := make(map[netip.Prefix]bool) // of the peers' prefixes, once each
 	for _, p := range w.Peers {
 		if !p.Endpoint.IsValid() {
 			continue
@@ -301,12 +339,13 @@ func (r *reader) swallowed(w Desired) {
 			(out.Bits() > in.Bits() || out.Bits() == in.Bits() && theirs.metric[out] <= ours.metric[in]) {
 			continue
 		}
-		blamed[in] = true
 		who := cmp.Or(p.Name, p.PublicKey.String())
 		if _, ok := r.owner[in]; ok {
+			blamed[in] = true
 			r.prefixFault(in, "holds the endpoint %s of %s, and no narrower route leads there outside of %s", p.Endpoint, who, w.Interface)
 		} else {
 			r.interfaceFault("Address", "the subnet %s holds the endpoint %s of %s, and no narrower route leads there outside of %s", in, p.Endpoint, who, w.Interface)
+			r.faults[len(r.faults)-1].peer = p.PublicKey
 		}
 	}
 }

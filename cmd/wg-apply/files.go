@@ -13,7 +13,7 @@ func (p *program) accept() *cobra.Command {
 	return &cobra.Command{
 		Use:   "accept IFACE",
 		Short: "Put the proposal in force as it is: let go what is held",
-		Args:  names(cobra.ExactArgs(1)),
+		Args:  one,
 		RunE: func(c *cobra.Command, args []string) error {
 			k, err := p.open()
 			if err != nil {
@@ -40,7 +40,12 @@ func (p *program) check() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Print every fault of files as file:line: ...; needs no privilege",
-		Args:  cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, files []string) error {
+			if len(files) == 0 {
+				return errors.New("check: a file is wanted")
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, files []string) error {
 			var errs []error
 			for _, file := range files {
@@ -58,7 +63,7 @@ func (p *program) keygen() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "keygen IFACE",
 		Short: "Print the public key of an interface; make the private one where there is none",
-		Args:  names(cobra.ExactArgs(1)),
+		Args:  one,
 		RunE: func(c *cobra.Command, args []string) error {
 			key, err := p.Keygen(c.Context(), args[0], imported)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"wg-kube/apply"
 	"wg-kube/apply/kernel"
 	"wg-kube/internal/cli"
+	"wg-kube/templates/wgquick"
 )
 
 func main() { os.Exit(cli.Run(root(), os.Args[1:])) }
@@ -67,7 +69,7 @@ func root() *cobra.Command {
 	f.StringVar(&p.Proposals, "proposals", "/var/lib/wg-render", "folder of the proposals")
 	f.StringSliceVar(&p.Proposed, "proposed", nil, "an interface that takes proposals; may be repeated")
 	f.StringVar(&p.RunDir, "run-dir", "/run/wg-kube", "folder of the status files")
-	f.Float64Var(&p.MaxShrink, "max-shrink", 0.5, "the part of the peers, or of the prefixes, that a proposal may drop at once (three may always go)")
+	f.Float64Var(&p.MaxShrink, "max-shrink", 0.5, "the part of the peers, or of the prefixes, that a proposal may drop at once (three may always go, but not the last peer)")
 	f.DurationVar(&p.Settle, "settle", 100*time.Millisecond, "how long a file without an end mark has to be quiet before it is read")
 	f.StringVar(&p.PrivateKeyFile, "private-key-file", "", "take this private key instead of making one")
 	f.StringVar(&p.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -76,6 +78,9 @@ func root() *cobra.Command {
 	c.AddCommand(p.run(), p.once(), p.plan(), p.accept(), p.check(), p.status(), p.down(), p.keygen())
 	for _, command := range c.Commands() {
 		cli.ShowEnv(command.Flags(), nil)
+		if command.Name() != "check" { // that takes files
+			command.ValidArgsFunction = p.completions
+		}
 	}
 	return c
 }
@@ -89,7 +94,7 @@ func (p *program) settle(c *cobra.Command) (err error) {
 		return err
 	}
 	for _, iface := range p.Proposed {
-		if err := apply.CheckName(iface); err != nil {
+		if err := wgquick.CheckName(iface); err != nil {
 			return cli.Usagef("--proposed: %w", err)
 		}
 	}
@@ -121,6 +126,7 @@ func (p *program) interfaces(args []string) ([]string, error) {
 	if len(args) > 0 {
 		return args, nil
 	}
+	p.sayMisnamed()
 	all, err := p.Interfaces()
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("%s: no *.conf here, and no --proposed", p.Dir)
@@ -128,17 +134,56 @@ func (p *program) interfaces(args []string) ([]string, error) {
 	return all, err
 }
 
-// names refuses arguments that cannot be interfaces.
-func names(more cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if err := more(c, args); err != nil {
+// each does something to every interface that args name, or to all that there are. What fails for one of them is no
+// reason to leave the others out.
+func (p *program) each(args []string, do func(iface string) error) error {
+	ifaces, err := p.interfaces(args)
+	if err != nil {
+		return err
+	}
+	k, err := p.open()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	var errs []error
+	for _, iface := range ifaces {
+		errs = append(errs, do(iface))
+	}
+	return errors.Join(errs...)
+}
+
+// sayMisnamed warns of files that look like interfaces and cannot be any.
+func (p *program) sayMisnamed() {
+	for _, err := range p.Misnamed() {
+		p.Log.Warn(err.Error())
+	}
+}
+
+// completions offers a shell the interfaces that are known and not named yet.
+func (p *program) completions(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if p.settle(c) != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	known, _ := p.Known()
+	known = slices.DeleteFunc(known, func(iface string) bool { return slices.Contains(args, iface) })
+	return known, cobra.ShellCompDirectiveNoFileComp
+}
+
+// one refuses anything but one interface.
+func one(c *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s: one interface is wanted", c.Name())
+	}
+	return some(c, args)
+}
+
+// some refuses arguments that cannot be interfaces.
+func some(_ *cobra.Command, args []string) error {
+	for _, iface := range args {
+		if err := wgquick.CheckName(iface); err != nil {
 			return err
 		}
-		for _, iface := range args {
-			if err := apply.CheckName(iface); err != nil {
-				return err
-			}
-		}
-		return nil
 	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -13,22 +12,9 @@ func (p *program) once() *cobra.Command {
 	return p.beside(&cobra.Command{
 		Use:   "once [IFACE...]",
 		Short: "Make interfaces what their files say, and succeed only if they then are",
-		Args:  names(cobra.ArbitraryArgs),
+		Args:  some,
 		RunE: func(c *cobra.Command, args []string) error {
-			ifaces, err := p.interfaces(args)
-			if err != nil {
-				return err
-			}
-			k, err := p.open()
-			if err != nil {
-				return err
-			}
-			defer k.Close()
-			var errs []error
-			for _, iface := range ifaces {
-				errs = append(errs, p.Once(c.Context(), iface))
-			}
-			return errors.Join(errs...)
+			return p.each(args, func(iface string) error { return p.Once(c.Context(), iface) })
 		},
 	})
 }
@@ -37,32 +23,19 @@ func (p *program) plan() *cobra.Command {
 	return p.beside(&cobra.Command{
 		Use:   "plan [IFACE...]",
 		Short: "Print what once would do, and change nothing; exit 0: nothing to do, 2: changes",
-		Args:  names(cobra.ArbitraryArgs),
+		Args:  some,
 		RunE: func(c *cobra.Command, args []string) error {
-			ifaces, err := p.interfaces(args)
-			if err != nil {
-				return err
-			}
-			k, err := p.open()
-			if err != nil {
-				return err
-			}
-			defer k.Close()
-			var errs []error
 			changes := false
-			for _, iface := range ifaces {
+			err := p.each(args, func(iface string) error {
 				preview, err := p.Preview(c.Context(), iface)
-				errs = append(errs, err)
 				changes = changes || !preview.Empty()
 				fmt.Fprint(c.OutOrStdout(), preview)
-			}
-			if err := errors.Join(errs...); err != nil {
 				return err
-			}
-			if changes {
+			})
+			if err == nil && changes {
 				return cli.Exit{Code: cli.Changes}
 			}
-			return nil
+			return err
 		},
 	})
 }
@@ -71,14 +44,9 @@ func (p *program) down() *cobra.Command {
 	return p.beside(&cobra.Command{
 		Use:   "down IFACE",
 		Short: "Take an interface down; it stays so until \"wg-apply once IFACE\" or the next boot",
-		Args:  names(cobra.ExactArgs(1)),
+		Args:  one,
 		RunE: func(c *cobra.Command, args []string) error {
-			k, err := p.open()
-			if err != nil {
-				return err
-			}
-			defer k.Close()
-			return p.Down(c.Context(), args[0])
+			return p.each(args, func(iface string) error { return p.Down(c.Context(), iface) })
 		},
 	})
 }

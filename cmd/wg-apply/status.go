@@ -3,10 +3,10 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
-	"slices"
+	"net/netip"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,53 +22,50 @@ func (p *program) status() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status [IFACE...]",
 		Short: "Show how interfaces stand, as far as the caller may see it",
-		Args:  names(cobra.ArbitraryArgs),
+		Long: `Show how interfaces stand, as far as the caller may see it: those that are named, or all that there are.
+
+Exit codes: 0 they are shown, however they stand; 1 one of them does not exist, or may not be looked at, which is said
+after the others are shown. Whether there is something to do is for "wg-apply plan" to tell.`,
+		Args: some,
 		RunE: func(c *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
 				return cli.Usagef("--output: %q: text or json is wanted", output)
 			}
-			if len(args) == 0 {
-				args = p.known()
+			named := len(args) > 0
+			if !named {
+				var err error
+				if args, err = p.Known(); err != nil {
+					return err
+				}
 			}
 			k, err := p.open()
 			if err != nil {
 				return err
 			}
 			defer k.Close()
-			views := []apply.View{}
+			views, errs := []apply.View{}, []error{}
 			for _, iface := range args {
 				v, err := p.View(c.Context(), iface)
-				if err != nil {
-					return err
+				switch {
+				case err == nil:
+					views = append(views, v)
+				case named || !errors.Is(err, apply.ErrNoInterface): // a status is left of one that was there once
+					errs = append(errs, err)
 				}
-				views = append(views, v)
 			}
 			if output == "json" {
 				e := json.NewEncoder(c.OutOrStdout())
 				e.SetIndent("", "  ")
-				return e.Encode(views)
+				return errors.Join(append(errs, e.Encode(views))...)
 			}
 			for _, v := range views {
 				show(c.OutOrStdout(), v, time.Now())
 			}
-			return nil
+			return errors.Join(errs...)
 		},
 	}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	return c
-}
-
-// known are the interfaces that have a status, and those that have a file where the caller may see it.
-func (p *program) known() []string {
-	all, _ := p.Interfaces() // root alone may look there
-	files, _ := filepath.Glob(filepath.Join(p.RunDir, "*.json"))
-	for _, f := range files {
-		if iface := strings.TrimSuffix(filepath.Base(f), ".json"); apply.CheckName(iface) == nil {
-			all = append(all, iface)
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 // show writes one interface for people.
@@ -94,11 +91,22 @@ func show(w io.Writer, v apply.View, now time.Time) {
 		fmt.Fprintf(w, "  dns         %s, by resolvconf\n", strings.Join(v.DNS, ", "))
 	}
 	for _, h := range v.Held {
-		what := "the whole peer"
-		if len(h.Prefixes) > 0 {
-			what = strings.Join(h.Prefixes, ", ")
+		fmt.Fprintf(w, "  held        %s; let go by: wg-apply accept %s\n", h, v.Interface)
+	}
+	for n, line := range v.LeftOut {
+		if n == mostLeftOut {
+			line = fmt.Sprintf("%d more, at the end of the proposal", len(v.LeftOut)-n)
 		}
-		fmt.Fprintf(w, "  held        %s: %s, since %s\n", cmp.Or(h.Peer, h.PublicKey.String()), what, h.Since.Format(time.RFC3339))
+		fmt.Fprintf(w, "  left out    refused by wg-render: %s\n", line)
+		if n == mostLeftOut {
+			break
+		}
+	}
+	if v.Waiting != "" {
+		fmt.Fprintf(w, "  waiting     for %s\n", v.Waiting)
+	}
+	if v.Changes != nil && *v.Changes > 0 {
+		fmt.Fprintf(w, "  changes     %d, shown by: wg-apply plan %s\n", *v.Changes, v.Interface)
 	}
 	if v.LiveError != "" {
 		fmt.Fprintf(w, "  device      not read: %s\n", v.LiveError)
@@ -109,6 +117,9 @@ func show(w io.Writer, v apply.View, now time.Time) {
 	kind := "kernel"
 	if v.Live.Userspace {
 		kind = "wg-device"
+	}
+	if !v.Live.Up {
+		kind += ", down"
 	}
 	fmt.Fprintf(w, "  device      %s, port %d, mtu %d, addresses %v\n", kind, v.Live.ListenPort, v.Live.MTU, v.Live.Addresses)
 	if len(v.Live.Peers) == 0 {
@@ -122,28 +133,48 @@ func show(w io.Writer, v apply.View, now time.Time) {
 			endpoint = p.Endpoint.String()
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(p.Name, "-"), p.PublicKey, endpoint,
-			age(p.LastHandshake, now), bytes(p.RxBytes), bytes(p.TxBytes), prefixes(p))
+			age(p.LastHandshake, now), bytes(p.RxBytes), bytes(p.TxBytes), cmp.Or(shorten(p.AllowedIPs), "-"))
 	}
 	_ = t.Flush()
 }
 
+// mostLeftOut is how many of those that wg-render refused are shown.
+const mostLeftOut = 5
+
 // standing is the whole in a few words.
 func standing(v apply.View) string {
+	device := v.Live != nil || v.LiveError != ""
+	differs := v.Changes != nil && *v.Changes > 0
 	switch {
+	case v.Down:
+		return "down; up again with: wg-apply once " + v.Interface
 	case len(v.Errors) > 0:
 		return "not as its file says"
 	case len(v.Refused) > 0:
 		return "refused"
-	case v.Live == nil && v.LiveError == "":
+	case !device && v.Waiting != "":
+		return "waiting for a file"
+	case !device:
 		return "no device"
 	case v.InForce == "":
 		return "no file in force"
-	case v.InForce != v.Applied:
+	case v.Live != nil && !v.Live.Up:
+		return "the link is down"
+	case differs && v.Applied != "" && v.InForce != v.Applied:
+		return "its file has changed since it was applied"
+	case differs:
+		return "not as its file says"
+	case v.Changes == nil && v.InForce != v.Applied:
 		return "not applied yet"
-	case len(v.Held) > 0:
-		return "as its file says; removals are held"
 	}
-	return "as its file says"
+	says := "as its file says"
+	if v.Live == nil {
+		says += ", when wg-apply last looked"
+	}
+	if len(v.Held) > 0 {
+		says += "; removals are held"
+	}
+	return says
 }
 
 func age(t, now time.Time) string {
@@ -167,15 +198,16 @@ func bytes(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", f, units[unit])
 }
 
-func prefixes(p apply.LivePeer) string {
+// shorten is the first few of a list.
+func shorten(prefixes []netip.Prefix) string {
 	const most = 4
 	var all []string
-	for n, a := range p.AllowedIPs {
+	for n, a := range prefixes {
 		if n == most {
-			all = append(all, fmt.Sprintf("and %d more", len(p.AllowedIPs)-n))
+			all = append(all, fmt.Sprintf("and %d more", len(prefixes)-n))
 			break
 		}
 		all = append(all, a.String())
 	}
-	return cmp.Or(strings.Join(all, ", "), "-")
+	return strings.Join(all, ", ")
 }

@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -22,15 +21,13 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 
 	"wg-kube/internal/cli"
+	"wg-kube/templates/wgquick"
 )
 
 func main() { os.Exit(cli.Run(command(), os.Args[1:])) }
 
 // sockets is where wg(8) and wgctrl look for userspace devices.
 const sockets = "/var/run/wireguard"
-
-// validName is what wg-quick(8) takes for an interface.
-var validName = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`)
 
 func command() *cobra.Command {
 	var (
@@ -43,8 +40,8 @@ func command() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			iface := args[0]
-			if !validName.MatchString(iface) || iface == "." || iface == ".." {
-				return cli.Usagef("%q is no interface name", iface)
+			if err := wgquick.CheckName(iface); err != nil {
+				return cli.Usagef("%w", err)
 			}
 			if mtu < 576 || mtu > 65535-80 {
 				return cli.Usagef("--mtu: %d: 576 to %d is wanted", mtu, 65535-80)

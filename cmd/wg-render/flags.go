@@ -1,9 +1,9 @@
 package main
 
 import (
+	"net"
 	"net/netip"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -12,6 +12,7 @@ import (
 
 	"wg-kube/internal/cli"
 	"wg-kube/render/overlay"
+	"wg-kube/templates/wgquick"
 )
 
 // options is the command line as it was given. The zero value of a field: it was not, and complete fills it in.
@@ -153,8 +154,8 @@ func (o *options) defaults() {
 }
 
 func (o *options) check() error {
-	if !interfaceName.MatchString(o.iface) {
-		return cli.Usagef("--interface: %q: 1 to 15 letters, digits or _=+.- are wanted", o.iface)
+	if err := wgquick.CheckName(o.iface); err != nil {
+		return cli.Usagef("--interface: %w", err)
 	}
 	if faults := validation.IsDNS1123Subdomain(o.nodeName); len(faults) > 0 {
 		return cli.Usagef("--node-name: %q: no Node has such a name", o.nodeName)
@@ -165,11 +166,20 @@ func (o *options) check() error {
 	if faults := validation.IsValidLabelValue(o.site); len(faults) > 0 {
 		return cli.Usagef("--site: %q: no label has such a value", o.site)
 	}
+	if o.listenPort == 0 {
+		return cli.Usagef("--listen-port: 0: the others must know the port, so the kernel cannot choose it")
+	}
+	if o.metricsAddr != "" {
+		host, port, err := net.SplitHostPort(o.metricsAddr)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil || strings.ContainsAny(host, " /") {
+			return cli.Usagef("--metrics-addr: %q: HOST:PORT is wanted, such as 127.0.0.1:9586", o.metricsAddr)
+		}
+	}
 	if o.settle < 0 {
 		return cli.Usagef("--settle: %v: it is negative", o.settle)
 	}
 	return nil
 }
-
-// interfaceName is what wg-quick takes for one. One that begins with a dot would be a hidden file.
-var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9_=+-][a-zA-Z0-9_=+.-]{0,14}$`)

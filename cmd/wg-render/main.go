@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 
@@ -12,6 +13,7 @@ import (
 
 	"wg-kube/internal/cli"
 	"wg-kube/internal/service"
+	"wg-kube/render/source/files"
 )
 
 func main() { os.Exit(cli.Run(command(), os.Args[1:])) }
@@ -46,7 +48,10 @@ func runCommand(o *options) *cobra.Command {
 			return together(cmd.Context(),
 				p.loop.Run,
 				func(ctx context.Context) error {
-					return service.Serve(ctx, o.metricsAddr, p.registry, p.loop.Healthy)
+					if err := service.Serve(ctx, o.metricsAddr, p.registry, p.loop.Healthy); err != nil {
+						p.log.Error("no metrics are served", "err", err) // the proposal matters more
+					}
+					return nil
 				})
 		},
 	}
@@ -63,14 +68,16 @@ func onceCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.nodes != "" {
-				if _, err := os.Stat(o.nodes); err != nil {
-					return err // "run" waits for it
-				}
+			// "run" waits for these.
+			if _, err := os.Stat(o.nodes); o.nodes != "" && err != nil {
+				return fmt.Errorf("--nodes: %w", files.Plain(err))
 			}
-			var to io.Writer
-			if stdout {
-				to = cmd.OutOrStdout()
+			var to io.Writer = cmd.OutOrStdout()
+			if !stdout {
+				if _, err := os.Stat(o.out); err != nil {
+					return fmt.Errorf("--out: %w", files.Plain(err))
+				}
+				to = nil
 			}
 			return p.loop.Once(cmd.Context(), to)
 		},

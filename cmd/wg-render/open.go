@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -24,8 +26,12 @@ import (
 // program is everything wired together, and not yet running.
 type program struct {
 	loop     *render.Loop
+	log      *slog.Logger
 	registry *prometheus.Registry
 }
+
+// flagOf is the flag that a key of the [Interface] section comes from.
+var flagOf = map[string]string{"Address": "--address", "ListenPort": "--listen-port", "MTU": "--mtu"}
 
 func open(o *options, cmd *cobra.Command) (*program, error) {
 	if err := o.complete(cmd.Flags(), os.Getenv); err != nil {
@@ -55,9 +61,9 @@ func open(o *options, cmd *cobra.Command) (*program, error) {
 	if _, err := overlay.Alone(c.Self, c.Policy).Marshal(); err != nil {
 		var faults wgquick.Faults
 		if errors.As(err, &faults) {
-			err = fmt.Errorf("%s: %s", faults[0].Key, faults[0].Msg)
+			err = fmt.Errorf("%s: %s", flagOf[faults[0].Key], strings.ReplaceAll(faults[0].Msg, `"`, ""))
 		}
-		return nil, cli.Usagef("the flags make no interface: %w", err)
+		return nil, cli.Exit{Code: cli.Usage, Err: err}
 	}
 
 	static, err := fragments.New(o.peersDir, log)
@@ -70,7 +76,7 @@ func open(o *options, cmd *cobra.Command) (*program, error) {
 		return nil, err
 	}
 	loop, err := render.New(c)
-	return &program{loop, registry}, err
+	return &program{loop, log, registry}, err
 }
 
 // openNodes adds the source of Nodes to c.

@@ -56,6 +56,9 @@ func parseCIDR(s string) (netip.Prefix, error) {
 	if err != nil {
 		return p, fmt.Errorf("%q is no CIDR, as 100.96.0.1/32 is one", s)
 	}
+	if p.Addr().Is4In6() {
+		return p, fmt.Errorf("%q is IPv4 in the form of IPv6: write it as IPv4, as %s", s, p.Addr().Unmap())
+	}
 	return p, nil
 }
 

@@ -56,17 +56,6 @@ func WriteIfChanged(path string, b []byte, mode fs.FileMode) (changed bool, err 
 	return true, Write(path, b, mode)
 }
 
-// Remove deletes path, durably. A file that is not there is no error.
-func Remove(path string) error {
-	if err := os.Remove(path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -44,7 +44,7 @@ func (e Exit) Unwrap() error { return e.Err }
 func Usagef(format string, a ...any) error { return Exit{Usage, fmt.Errorf(format, a...)} }
 
 // Run executes root with args until it is done or SIGINT or SIGTERM comes, prints its error as one line a fault,
-// and returns the exit code. Only root may have a PersistentPreRunE.
+// and returns the exit code. It gives root a --version. Only root may have a PersistentPreRunE.
 func Run(root *cobra.Command, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -58,6 +58,7 @@ func Run(root *cobra.Command, args []string) int {
 		return pre(cmd, args)
 	}
 	root.SilenceErrors, root.SilenceUsage = true, true
+	root.Version = Version()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -66,6 +67,7 @@ func Run(root *cobra.Command, args []string) int {
 	exit := Exit{Code: Failed, Err: err}
 	if !began {
 		exit.Code = Usage
+		err = flagError(err)
 	}
 	_ = errors.As(err, &exit)
 	if exit.Err != nil {
@@ -100,7 +102,7 @@ func FromEnv(fs *pflag.FlagSet, names map[string]string, getenv func(string) str
 			return
 		}
 		if err := fs.Set(f.Name, v); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", env, errors.Unwrap(err)))
+			errs = append(errs, badValue(env, err))
 		}
 	})
 	if len(errs) > 0 {

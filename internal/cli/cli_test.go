@@ -21,6 +21,12 @@ func TestRunExitCodes(t *testing.T) {
 		add("two", errors.Join(errors.New("wg0: gone"), errors.New("wg1: gone")))
 		add("usage", Usagef("--role: hub or spoke is wanted"))
 		add("changes", Exit{Code: Changes})
+		flags := r.PersistentFlags()
+		flags.Uint16("listen-port", 0, "")
+		flags.Duration("settle", 0, "")
+		flags.Bool("dns", false, "")
+		flags.Func("role", "", func(string) error { return errors.New("hub or spoke is wanted") })
+		flags.Func("site", "", func(string) error { return errors.New(`"b": no such site`) })
 		var out strings.Builder
 		r.SetErr(&out)
 		r.SetOut(&out)
@@ -38,6 +44,13 @@ func TestRunExitCodes(t *testing.T) {
 		{"silent exit code", "changes", Changes, ""},
 		{"unknown command", "nonsense", Usage, "wg-test: unknown command \"nonsense\" for \"wg-test\"\n"},
 		{"unknown flag", "fine --nonsense", Usage, "wg-test: unknown flag: --nonsense\n"},
+		{"a number out of range", "fine --listen-port 70000", Usage, "wg-test: --listen-port: \"70000\": a number from 0 to 65535 is wanted\n"},
+		{"a time without a unit", "fine --settle 5", Usage, "wg-test: --settle: \"5\": a time such as 30s or 100ms is wanted\n"},
+		{"neither true nor false", "fine --dns=yes", Usage, "wg-test: --dns: \"yes\": true or false is wanted\n"},
+		{"a value of our own", "fine --role both", Usage, "wg-test: --role: \"both\": hub or spoke is wanted\n"},
+		{"a part of a value", "fine --site a,b", Usage, "wg-test: --site: \"b\": no such site\n"},
+		{"a flag without its value", "fine --settle", Usage, "wg-test: --settle: a value is wanted\n"},
+		{"version", "--version", OK, "wg-test version " + Version() + "\n"},
 		{"too many arguments", "fine wg0", Usage, "wg-test: unknown command \"wg0\" for \"wg-test fine\"\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -63,7 +76,7 @@ func TestFromEnv(t *testing.T) {
 		{"by its own name", nil, map[string]string{"NODE_NAME": "n"}, "wg0 n", ""},
 		{"the command line wins", []string{"--interface=wg1"}, map[string]string{"WG_INTERFACE": "wg2"}, "wg1", ""},
 		{"empty is not set", nil, map[string]string{"WG_INTERFACE": " "}, "wg0", ""},
-		{"bad value names the variable", nil, map[string]string{"WG_MTU": "big"}, "", "WG_MTU: "},
+		{"bad value names the variable", nil, map[string]string{"WG_MTU": "big"}, "", `WG_MTU: "big": a number is wanted`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fs := pflag.NewFlagSet("t", pflag.ContinueOnError)

@@ -35,16 +35,20 @@ type inode struct{ dev, ino uint64 }
 
 // New starts to watch: what changes after it returns is seen. Run must be called to be told of it.
 func New(log *slog.Logger, paths ...string) (*Watcher, error) {
-	fs, err := fsnotify.NewWatcher()
+	inotify, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
-	w := &Watcher{c: make(chan struct{}, 1), log: log, fs: fs, have: map[string]inode{}}
+	w := &Watcher{c: make(chan struct{}, 1), log: log, fs: inotify, have: map[string]inode{}}
 	w.C = w.c
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)
 		if err != nil {
-			return nil, errors.Join(err, fs.Close())
+			var why syscall.Errno // the error itself names a path that nobody gave
+			if errors.As(err, &why) {
+				err = why
+			}
+			return nil, errors.Join(fmt.Errorf("%s: relative to the working folder, which cannot be entered: %w", p, err), inotify.Close())
 		}
 		w.paths = append(w.paths, abs)
 	}
@@ -91,8 +95,16 @@ func (w *Watcher) signal() {
 	}
 }
 
-// arm watches the folders that the paths lead through now, and reports whether these are others than before.
+// arm watches the folders that the paths lead through now, and reports whether these are others than before. It looks
+// again until it finds nothing new: what was made in a folder before that was watched has no event.
 func (w *Watcher) arm() (changed bool) {
+	for w.armOnce() {
+		changed = true
+	}
+	return changed
+}
+
+func (w *Watcher) armOnce() (changed bool) {
 	want := map[string]bool{}
 	for _, p := range w.paths {
 		folders(p, 0, want)

@@ -165,6 +165,22 @@ func quiet(w *Watcher) {
 	}
 }
 
+func TestWorkingFolderThatCannotBeEntered(t *testing.T) {
+	dir := t.TempDir() + "/gone"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	_, err := New(slog.New(slog.DiscardHandler), "nodes.yaml")
+	const want = "nodes.yaml: relative to the working folder, which cannot be entered: no such file or directory"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestLinkLoopEnds(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Symlink("b", dir+"/a"); err != nil {

@@ -27,7 +27,7 @@ func Build(self Self, s Snapshot, prev *wgquick.Config, p Policy) (*wgquick.Conf
 	}
 	static, rejections := staticPeers(self, s.Fragments, last)
 	for {
-		peers, rejected, settled := round(self, s.Nodes, static, last, p)
+		peers, rejected, settled := round(self, s, static, last, p)
 		last = peers
 		if !settled {
 			continue
@@ -73,13 +73,15 @@ func head(self Self, p Policy) []string {
 	}
 }
 
-// round judges all Nodes once. It is not settled if an incumbent dropped out, whose place others were refused, or if
-// somebody was refused a key that its holder has changed since; then the next round starts from the peers of this one.
-// Of those nobody drops out any more, and a key is changed once: there is an end.
-func round(self Self, nodes []Node, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
+// round judges all Nodes once. It is not settled if an incumbent dropped out, whose place others were refused, if
+// somebody was refused a key that its holder has changed since, or if somebody lost a last good endpoint, which kept
+// a prefix from it; then the next round starts from the peers of this one. Of those nobody drops out any more, a key
+// is changed once, and an endpoint lost once: there is an end.
+func round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
 	j := &judge{self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string)}}
-	candidates := j.candidates(nodes, last)
-	j.writeOwners(ownNode(self, nodes), static)
+	candidates := j.candidates(s.Nodes, last)
+	j.writeOwners(ownNode(self, s.Nodes), static)
+	kept := j.keep(unreadPeers(self, s, last), static)
 	slices.SortFunc(candidates, byPrecedence)
 	for _, c := range candidates {
 		j.seat(c)
@@ -91,7 +93,7 @@ func round(self Self, nodes []Node, static, last []wgquick.Peer, p Policy) (peer
 	settled = !j.lost
 	var hubs []*candidate
 	for _, c := range candidates {
-		if c.keyHeld && j.ledger.keys[c.wantKey] == "" {
+		if c.keyHeld && j.ledger.keys[c.wantKey] == "" || c.lastGoodEndpoint && c.wantEndpoint != c.endpoint {
 			settled = false
 		}
 		j.explain(c)
@@ -103,11 +105,11 @@ func round(self Self, nodes []Node, static, last []wgquick.Peer, p Policy) (peer
 			peers = append(peers, c.peer(self))
 		}
 	}
-	j.shareOut(hubs, static)
+	j.shareOut(hubs, kept, static)
 	for _, h := range hubs {
 		peers = append(peers, h.peer(self))
 	}
-	return peers, j.rejections, settled
+	return append(peers, kept...), j.rejections, settled
 }
 
 // candidates are the Nodes that can become peers, by themselves.
@@ -243,9 +245,15 @@ func (j *judge) writeHub(n Node) {
 
 // shareOut gives each range to one of the hubs that were granted it. What our own flags send to the hub goes to the
 // first whole. A hub that is left with nothing stays a peer: it keeps its session and is ready to take over.
-func (j *judge) shareOut(hubs []*candidate, static []wgquick.Peer) {
+// What a kept peer has is not shared out.
+func (j *judge) shareOut(hubs []*candidate, kept, static []wgquick.Peer) {
 	byFailover(hubs)
 	given := make(map[netip.Prefix]bool)
+	for _, peer := range kept {
+		for _, p := range peer.AllowedIPs {
+			given[p] = true
+		}
+	}
 	for _, h := range hubs {
 		h.prefixes = slices.DeleteFunc(h.prefixes, func(p netip.Prefix) bool { return given[p] })
 		for _, p := range h.prefixes {
@@ -265,7 +273,8 @@ func (j *judge) shareOut(hubs []*candidate, static []wgquick.Peer) {
 		p = p.Masked()
 		if by := fixed[p]; by != "" {
 			j.reject(hubs[0], "hub-allowed-ips", p.String(), "held by "+by)
-		} else if !slices.Contains(hubs[0].prefixes, p) {
+		} else if !given[p] {
+			given[p] = true
 			hubs[0].prefixes = append(hubs[0].prefixes, p)
 		}
 	}

@@ -34,10 +34,11 @@ func build(t testing.TB, self Self, s Snapshot, prev *wgquick.Config, p Policy) 
 	equal(t, "built again from its own result", c, again)
 	equal(t, "rejected again", lines(rejections), lines(rejectedAgain))
 
-	shuffled := Snapshot{Nodes: slices.Clone(s.Nodes), Fragments: slices.Clone(s.Fragments)}
+	shuffled := Snapshot{Nodes: slices.Clone(s.Nodes), Fragments: slices.Clone(s.Fragments), Unread: slices.Clone(s.Unread)}
 	r := rand.New(rand.NewPCG(1, 2))
 	r.Shuffle(len(s.Nodes), func(i, j int) { shuffled.Nodes[i], shuffled.Nodes[j] = shuffled.Nodes[j], shuffled.Nodes[i] })
 	slices.Reverse(shuffled.Fragments)
+	slices.Reverse(shuffled.Unread)
 	other, _ := Build(self, shuffled, prev, p)
 	equal(t, "built from another order", c, other)
 
@@ -60,6 +61,9 @@ func build(t testing.TB, self Self, s Snapshot, prev *wgquick.Config, p Policy) 
 func consistent(t testing.TB, self Self, s Snapshot, c *wgquick.Config) {
 	t.Helper()
 	isHub := make(map[string]bool)
+	for _, name := range s.Unread { // taken for one
+		isHub[name] = self.Role == Spoke
+	}
 	for _, n := range s.Nodes {
 		isHub[n.Name] = self.Role == Spoke && n.Labels[kubePrefix+LabelHub] == "true"
 	}
@@ -95,6 +99,23 @@ func consistent(t testing.TB, self Self, s Snapshot, c *wgquick.Config) {
 					t.Fatalf("%s holds %s, where %s is reached at %s", a.Origin, p, b.Origin, e)
 				}
 			}
+		}
+	}
+}
+
+// noneLost looks whether every peer of before still has what it had. It may have more: what a Node says that cannot
+// be read any more is in nobody's way.
+func noneLost(t testing.TB, before, after *wgquick.Config) {
+	t.Helper()
+	have := make(map[wgquick.PublicKey]wgquick.Peer)
+	for _, p := range after.Peers {
+		have[p.PublicKey] = p
+	}
+	for _, was := range before.Peers {
+		is := have[was.PublicKey]
+		lost := slices.ContainsFunc(was.AllowedIPs, func(p netip.Prefix) bool { return !slices.Contains(is.AllowedIPs, p) })
+		if lost || is.Origin != was.Origin || !was.Endpoint.IsZero() && is.Endpoint != was.Endpoint {
+			t.Fatalf("%s had %v, and has %v", was.Origin, was, is)
 		}
 	}
 }
@@ -174,6 +195,17 @@ func (w world) mutated(s Snapshot) Snapshot {
 	return next
 }
 
+// unread is s with Nodes that cannot be read any more, of which some may never have been there.
+func (w world) unread(s Snapshot) Snapshot {
+	for i := range 8 {
+		if w.IntN(3) == 0 {
+			s.Unread = append(slices.Clone(s.Unread), fmt.Sprintf("n%d", i))
+		}
+	}
+	s.Nodes = slices.DeleteFunc(slices.Clone(s.Nodes), func(n Node) bool { return slices.Contains(s.Unread, n.Name) })
+	return s
+}
+
 // FuzzLaws walks through the life of a cluster. What build checks holds at every step; and a newcomer takes nothing
 // from anybody.
 func FuzzLaws(f *testing.F) {
@@ -195,14 +227,21 @@ func FuzzLaws(f *testing.F) {
 			if self.Role == Spoke {
 				delete(newcomer.Labels, kubePrefix+LabelHub) // failover is meant to change who has a range
 			}
-			joined := Snapshot{Nodes: append(slices.Clone(s.Nodes), newcomer), Fragments: s.Fragments}
+			joined := Snapshot{Nodes: append(slices.Clone(s.Nodes), newcomer), Fragments: s.Fragments, Unread: s.Unread}
 			after, _ := build(t, self, joined, prev, p)
 			after.Peers = slices.DeleteFunc(after.Peers, func(p wgquick.Peer) bool { return p.Origin.Name == newcomer.Name })
 			if len(prev.Peers)+len(after.Peers) > 0 {
 				equal(t, "a newcomer came", prev.Peers, after.Peers)
 			}
 
+			unread := w.unread(s)
+			kept, _ := build(t, self, unread, prev, p)
+			noneLost(t, prev, kept)
+
 			s = w.mutated(s)
+			if w.IntN(2) == 0 {
+				s = w.unread(s)
+			}
 		}
 		// A last proposal that contradicts itself, as after a change of flags, is no reason to do so too.
 		other, _ := build(t, w.self(), w.snapshot(), nil, p)

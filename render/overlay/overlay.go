@@ -53,6 +53,7 @@ type Policy struct {
 type Snapshot struct {
 	Nodes     []Node
 	Fragments []Fragment
+	Unread    []string // names of Nodes that may be there and cannot be read: what they have in the last proposal stays
 }
 
 // Node is what the overlay needs of a Kubernetes Node. Labels and annotations are as the API has them: unjudged.
@@ -64,7 +65,6 @@ type Node struct {
 	Annotations map[string]string
 	InternalIPs []netip.Addr
 	ExternalIPs []netip.Addr
-	PodCIDRs    []netip.Prefix
 	Ready       bool
 }
 

@@ -32,15 +32,6 @@ func Node(n *corev1.Node) overlay.Node {
 			o.ExternalIPs = append(o.ExternalIPs, addr.Unmap())
 		}
 	}
-	cidrs := n.Spec.PodCIDRs
-	if len(cidrs) == 0 && n.Spec.PodCIDR != "" {
-		cidrs = []string{n.Spec.PodCIDR}
-	}
-	for _, c := range cidrs {
-		if p, err := netip.ParsePrefix(c); err == nil {
-			o.PodCIDRs = append(o.PodCIDRs, p.Masked())
-		}
-	}
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			o.Ready = c.Status == corev1.ConditionTrue

@@ -6,8 +6,11 @@
 package status
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"net/netip"
+	"strings"
 	"time"
 
 	"wg-kube/templates/wgquick"
@@ -24,6 +27,7 @@ type Status struct {
 	Refused   []string          `json:"refused,omitempty"`  // faults of the proposal or the file, as "file:line: ..."
 	Held      []Held            `json:"held,omitempty"`     // removals that wait for "wg-apply accept"
 	Warnings  []string          `json:"warnings,omitempty"`
+	Waiting   string            `json:"waiting,omitempty"` // the path of the file that an interface without one in force waits for
 	DNS       []string          `json:"dns,omitempty"`   // what resolvconf was last given for the interface, as the file says it
 	Peers     []Peer            `json:"peers,omitempty"` // by public key
 }
@@ -33,14 +37,31 @@ type Held struct {
 	PublicKey wgquick.PublicKey `json:"publicKey"`
 	Peer      string            `json:"peer,omitempty"`     // its origin
 	Since     time.Time         `json:"since"`              // UTC, whole seconds
-	Prefixes  []string          `json:"prefixes,omitempty"` // empty: the whole peer
+	Prefixes  []netip.Prefix    `json:"prefixes,omitempty"` // empty: the whole peer
+}
+
+// String is the peer and since when, with the first few prefixes where they alone are held.
+func (h Held) String() string {
+	const most = 4
+	var what strings.Builder
+	for n, p := range h.Prefixes {
+		switch {
+		case n == 0:
+			fmt.Fprintf(&what, ": %s", p)
+		case n < most:
+			fmt.Fprintf(&what, ", %s", p)
+		case n == most:
+			fmt.Fprintf(&what, " and %d more", len(h.Prefixes)-most)
+		}
+	}
+	return fmt.Sprintf("%s%s since %s", cmp.Or(h.Peer, h.PublicKey.String()), what.String(), h.Since.Format(time.RFC3339))
 }
 
 // Peer is what is remembered of a peer's endpoint over a restart of wg-apply.
 type Peer struct {
 	PublicKey wgquick.PublicKey `json:"publicKey"`
-	Asked     string            `json:"asked,omitempty"`  // the endpoint that the file last asked for, as it is written there
-	Roamed    string            `json:"roamed,omitempty"` // the endpoint last seen in use, where that differs
+	Asked     wgquick.Endpoint  `json:"asked,omitzero"`  // what the file last asked for
+	Roamed    netip.AddrPort    `json:"roamed,omitzero"` // the endpoint last seen in use, where that differs
 }
 
 // Marshal writes the file.

@@ -1,11 +1,13 @@
 package status
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"wg-kube/templates/wgquick"
 )
@@ -20,9 +22,9 @@ func TestParseReadsBackWhatMarshalWrote(t *testing.T) {
 		{"everything said", Status{
 			Interface: "wg0", PublicKey: key, Proposed: "sha256:aa", InForce: "sha256:bb", Applied: "sha256:cc",
 			Errors: []string{"wg0: no such device"}, Refused: []string{`wg0.conf:3: [Interface] PostUp: may not be said here`},
-			Held:     []Held{{PublicKey: key, Peer: "Node/spoke-1", Since: time.Unix(1e9, 0).UTC(), Prefixes: []string{"10.0.0.0/24"}}},
+			Held:     []Held{{PublicKey: key, Peer: "Node/spoke-1", Since: time.Unix(1e9, 0).UTC(), Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}},
 			Warnings: []string{"DNS is left alone"},
-			Peers:    []Peer{{PublicKey: key, Asked: "hub.example:51820", Roamed: "192.0.2.1:4711"}},
+			Peers:    []Peer{{PublicKey: key, Asked: wgquick.Endpoint{Host: "hub.example", Port: 51820}, Roamed: netip.MustParseAddrPort("192.0.2.1:4711")}},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -34,7 +36,7 @@ func TestParseReadsBackWhatMarshalWrote(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(tc.is, got); d != "" {
+			if d := cmp.Diff(tc.is, got, cmpopts.EquateComparable(netip.Prefix{}, netip.AddrPort{})); d != "" {
 				t.Error(d)
 			}
 		})

@@ -21,6 +21,9 @@ import (
 // ProposalHead is the first line of Head in every file that wg-render writes. Such a file ends with an end mark.
 const ProposalHead = "Proposed by wg-render."
 
+// MaxSize of a file, in bytes: wg-apply reads no larger one, so wg-render writes none. 2^16 peers have room in it.
+const MaxSize = 16 << 20
+
 // Config is one wg-quick file.
 // The zero value is an interface without key, address or peer.
 type Config struct {
@@ -44,6 +47,7 @@ type Interface struct {
 	PostUp     []string
 	PreDown    []string
 	PostDown   []string
+	Line       int // of the first section's header, from 1; zero: there is none. Not part of the interface's meaning
 }
 
 // Peer is one [Peer] section. For each field but PublicKey the zero value means: not said.
@@ -102,6 +106,18 @@ func (e Endpoint) String() string {
 		host = "[" + host + "]"
 	}
 	return host + ":" + strconv.Itoa(int(e.Port))
+}
+
+// MarshalText is String, for JSON.
+func (e Endpoint) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText; the empty text is no endpoint.
+func (e *Endpoint) UnmarshalText(b []byte) error {
+	*e = Endpoint{}
+	if len(b) == 0 {
+		return nil
+	}
+	return readEndpoint(e, string(b))
 }
 
 // EndpointOf is the endpoint at an address.

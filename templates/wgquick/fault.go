@@ -85,10 +85,10 @@ func sectionAt(sections []section, line int) int {
 	return n - 1
 }
 
-// bad is a value and what is wrong with it. It is not for secrets.
+// bad is a value and what is wrong with it. What looks like a key is not shown.
 func bad(value, format string, args ...any) error {
 	const longest = 80
-	shown := value
+	shown := HideKeys(value)
 	if len(shown) > longest {
 		shown = shown[:longest] + "..."
 	}

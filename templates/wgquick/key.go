@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
@@ -99,6 +100,13 @@ func (k SecretKey) Public() PublicKey {
 func (k SecretKey) Reveal() string { return base64.StdEncoding.EncodeToString(k[:]) }
 
 const hidden = "(hidden)"
+
+// keyShape is what a key looks like, also one with a few characters too many or too few.
+var keyShape = regexp.MustCompile(`[A-Za-z0-9+/]{40,}={0,2}`)
+
+// HideKeys is text without anything in it that looks like a key. It is for what people may have put a key into by
+// mistake, or on purpose, where we do not expect one: a wrong field, a hook.
+func HideKeys(text string) string { return keyShape.ReplaceAllString(text, hidden) }
 
 // String hides the key.
 func (k SecretKey) String() string { return hidden }

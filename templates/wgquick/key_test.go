@@ -77,3 +77,17 @@ func TestClampedKeepsThePublicHalf(t *testing.T) {
 		t.Error("clamping makes another key of it")
 	}
 }
+
+func TestHideKeys(t *testing.T) {
+	const secret = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+	for in, want := range map[string]string{
+		"wg set wg0 private-key <(echo " + secret + ")": "wg set wg0 private-key <(echo (hidden))",
+		"ip route add 10.0.0.0/8 dev wg0":               "ip route add 10.0.0.0/8 dev wg0",
+		"PrivateKey=" + secret:                          "PrivateKey=(hidden)",
+		secret[:41] + "!":                               "(hidden)!",
+	} {
+		if got := wgquick.HideKeys(in); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

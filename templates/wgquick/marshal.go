@@ -22,14 +22,20 @@ var fileTemplate = template.Must(template.New("wgquick.conf").Funcs(template.Fun
 // Marshal writes the file. It parses what it wrote and compares: the result means c, or there is an error.
 // The same c gives the same bytes.
 func (c *Config) Marshal() ([]byte, error) {
+	b, _, err := c.Written()
+	return b, err
+}
+
+// Written is Marshal, and what it read back: c with the line numbers of the file.
+func (c *Config) Written() ([]byte, *Config, error) {
 	for _, s := range c.comments() {
 		if !fitsComment(s) {
-			return nil, fmt.Errorf("comment: %w", bad(s, "has a character that does not belong in one"))
+			return nil, nil, fmt.Errorf("comment: %w", bad(s, "has a character that does not belong in one"))
 		}
 	}
 	var out bytes.Buffer
 	if err := fileTemplate.Execute(&out, c); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if c.End {
 		out.WriteByte('\n')
@@ -38,12 +44,12 @@ func (c *Config) Marshal() ([]byte, error) {
 	}
 	back, err := Parse("written", out.Bytes())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if what := c.difference(back); what != "" {
-		return nil, fmt.Errorf("%s: no file says this: what was written reads back as something else", what)
+		return nil, nil, fmt.Errorf("%s: no file says this: what was written reads back as something else", what)
 	}
-	return out.Bytes(), nil
+	return out.Bytes(), back, nil
 }
 
 func joinPrefixes(ps []netip.Prefix) string {

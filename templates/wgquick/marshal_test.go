@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write the golden files")
 // golden is where the files are that people read to see what Marshal writes.
 const golden = "../../testdata/wgquick"
 
-var ignoreLine = cmpopts.IgnoreFields(wgquick.Peer{}, "Line")
+var ignoreLine = cmp.Options{cmpopts.IgnoreFields(wgquick.Interface{}, "Line"), cmpopts.IgnoreFields(wgquick.Peer{}, "Line")}
 
 // compare is cmp.Diff with the keys and addresses compared as values.
 func compare(want, got *wgquick.Config) string {

@@ -77,6 +77,9 @@ func (r *reading) read(file checked) error {
 	r.Peers = make([]Peer, 0, len(file.sections))
 	for i := range file.sections {
 		s := &file.sections[i]
+		if s.name == "Interface" && r.Interface.Line == 0 {
+			r.Interface.Line = s.line
+		}
 		if s.name == "Peer" {
 			r.Peers = append(r.Peers, Peer{Origin: s.over.origin, Held: s.over.held, Line: s.line})
 		}
@@ -122,7 +125,7 @@ func (r *reading) meet(s *section) {
 		s.peer = k.String()
 	}
 	if first, ok := r.peers[k]; ok {
-		r.faults.add(s.line, "PublicKey", "%s", bad(k.String(), "the same peer as in line %d", first))
+		r.faults.add(s.line, "PublicKey", "%q: the same peer as in line %d", k, first)
 		return
 	}
 	r.peers[k] = s.line

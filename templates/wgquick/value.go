@@ -91,7 +91,7 @@ func (r *reading) addAddresses(v string) error {
 			return err
 		}
 		a := p.Addr()
-		if a.IsUnspecified() || a.IsMulticast() {
+		if a.IsUnspecified() || a.IsMulticast() || a.Is6() && a.IsLoopback() {
 			return bad(s, "not an address of an interface")
 		}
 		same := p

@@ -1,17 +1,16 @@
 #!/bin/bash
-# judge.sh DEVICE FILE...
+# judge.sh DEVICE
 #
-# What wg-quick and wg make of each file, by their own code: wg-quick's functions read the file, set its addresses and
-# its MTU on lo, and wg gives the rest to DEVICE. To be run in a network namespace of its own.
+# What wg-quick and wg make of each file that is named on a line of the standard input, by their own code: wg-quick's
+# functions read the file, set its addresses and its MTU on lo, and wg gives the rest to DEVICE. To be run in a network
+# namespace of its own. Each file is answered with a line: "accepted" or "refused".
 #
 # Beside a FILE that they accept it leaves FILE.quick (wg-quick's own keys) and FILE.dump (the device);
 # beside any, FILE.err.
 
-# shellcheck disable=SC1090 # the installed wg-quick, without its last part, which runs a command
 source <(sed '/function override insertion point/q' "$(command -v wg-quick)")
 set +e
 device=$1
-shift
 
 # say KEY VALUE... writes what a key was read as.
 say() {
@@ -20,16 +19,13 @@ say() {
 	for value; do printf '%s\t%s\0' "$key" "$value"; done
 }
 
-for file; do
+while read -r file; do
 	(
 		set -e
 		parse_options "$file"
-		cmd_strip >"$file.strip"
-		wg setconf "$device" "$file.strip"
-		# shellcheck disable=SC2034 # add_addr and set_mtu_up go by it
+		wg setconf "$device" <(cmd_strip)
 		INTERFACE=lo
-		ip address flush dev lo
-		ip link set dev lo mtu 65536 up
+		printf 'link set dev lo mtu 65536 up\naddress flush dev lo\n' | ip -batch -
 		for address in "${ADDRESSES[@]}"; do add_addr "$address"; done
 		[[ -z $MTU ]] || set_mtu_up
 		{
@@ -42,7 +38,10 @@ for file; do
 			say PreDown "${PRE_DOWN[@]}"
 			say PostDown "${POST_DOWN[@]}"
 		} >"$file.quick"
-		wg show "$device" dump >"$file.dump" # last: it says that all went well
-	) 2>"$file.err" # and no || after it, which would turn set -e off
+		wg show "$device" dump >"$file.dump"
+	) >/dev/null 2>"$file.err" </dev/null # and no || after it, which would turn set -e off
+	case $? in
+	0) echo accepted ;;
+	*) echo refused ;;
+	esac
 done
-exit 0

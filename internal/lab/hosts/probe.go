@@ -17,11 +17,13 @@ type Probe struct {
 	From, To *Host
 	Addr     netip.Addr // an address of To, as From reaches it
 	Rate     int        // packets a second
+	Burst    int        // at most so many are sent at once after the sender was held up, the rest never; zero: all
 }
 
 // Flow is a probe that runs.
 type Flow struct {
 	rate     int
+	burst    int
 	out, in  net.Conn
 	stop     chan struct{}
 	sent     chan int
@@ -41,7 +43,7 @@ const straggle = 500 * time.Millisecond
 
 // Start starts the stream.
 func (p Probe) Start() (*Flow, error) {
-	f := &Flow{rate: p.Rate, stop: make(chan struct{}), sent: make(chan int, 1), received: make(chan int, 1)}
+	f := &Flow{rate: p.Rate, burst: p.Burst, stop: make(chan struct{}), sent: make(chan int, 1), received: make(chan int, 1)}
 	var at net.Addr
 	err := p.To.Do(func() error {
 		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.Addr, 0)))
@@ -79,9 +81,9 @@ func deepen(c *net.UDPConn) error {
 	})
 }
 
-// send keeps to the clock: when it is held up it catches up.
+// send keeps to the clock: when it is held up it catches up, as far as the burst allows.
 func (f *Flow) send() {
-	start, n := time.Now(), 0
+	start, n, never := time.Now(), 0, 0
 	tick := time.NewTicker(time.Second / time.Duration(f.rate))
 	defer tick.Stop()
 	for {
@@ -91,7 +93,11 @@ func (f *Flow) send() {
 			return
 		case <-tick.C:
 		}
-		for due := int(time.Since(start).Seconds() * float64(f.rate)); n < due; n++ {
+		due := int(time.Since(start).Seconds()*float64(f.rate)) - never
+		if late := due - n - f.burst; f.burst > 0 && late > 0 {
+			due, never = due-late, never+late
+		}
+		for ; n < due; n++ {
 			// A packet that cannot even be sent, because its route or its peer is gone, is a lost one.
 			_, _ = f.out.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
 		}

@@ -179,13 +179,13 @@ func (f *Files[T]) list() ([]string, error) {
 	case errors.Is(err, fs.ErrNotExist) && f.Optional:
 		return nil, nil
 	case err != nil:
-		return nil, err
+		return nil, Plain(err)
 	case !fi.IsDir():
 		return []string{f.Path}, nil
 	}
 	entries, err := os.ReadDir(f.Path)
 	if err != nil {
-		return nil, err
+		return nil, Plain(err)
 	}
 	var paths []string
 	for _, e := range entries {
@@ -211,7 +211,7 @@ func (f *Files[T]) look(path string, now time.Time) (changed bool, wait time.Dur
 		if _, gone := os.Lstat(path); gone != nil {
 			return false, f.Quiet // it went since the folder was read; a link to nowhere is a fault
 		}
-		return f.fault(path, err), 0
+		return f.fault(path, Plain(err)), 0
 	}
 	one := f.files[path]
 	if one != nil && one.version == versionOf(fi) {

@@ -228,7 +228,7 @@ func TestFileThatIsNone(t *testing.T) {
 	}{
 		"fifo":            {func(p string) error { return syscall.Mkfifo(p, 0o644) }, "a.conf: a regular file is wanted, this is a fifo"},
 		"device":          {func(p string) error { return os.Symlink("/dev/null", p) }, "a.conf: a regular file is wanted, this is a device"},
-		"link to nowhere": {func(p string) error { return os.Symlink("nowhere", p) }, "stat a.conf: no such file or directory"},
+		"link to nowhere": {func(p string) error { return os.Symlink("nowhere", p) }, "a.conf: no such file or directory"},
 		"too large":       {func(p string) error { return os.WriteFile(p, make([]byte, 1001), 0o644) }, "a.conf: larger than 1000 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -31,26 +31,26 @@ var errUnsteady = errors.New("it changes while it is read")
 func read(path string, maxSize int64) ([]byte, version, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, none, err
+		return nil, none, Plain(err)
 	}
 	defer f.Close()
 	before, err := f.Stat()
 	if err != nil {
-		return nil, none, err
+		return nil, none, Plain(err)
 	}
 	if !before.Mode().IsRegular() {
 		return nil, none, fmt.Errorf("%s: a regular file is wanted, this is %s", path, kind(before.Mode()))
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
-		return nil, none, err
+		return nil, none, Plain(err)
 	}
 	if int64(len(b)) > maxSize {
 		return nil, none, fmt.Errorf("%s: larger than %d bytes", path, maxSize)
 	}
 	after, err := f.Stat()
 	if err != nil {
-		return nil, none, err
+		return nil, none, Plain(err)
 	}
 	if versionOf(before) != versionOf(after) {
 		return nil, none, errUnsteady
@@ -68,4 +68,14 @@ func kind(m fs.FileMode) string {
 		return "a device"
 	}
 	return "none"
+}
+
+// Plain is err, if it comes from a system call, as a person wants to read it: the path, then what is wrong, without
+// the name of the call.
+func Plain(err error) error {
+	var call *fs.PathError
+	if errors.As(err, &call) {
+		return fmt.Errorf("%s: %w", call.Path, call.Err)
+	}
+	return err
 }

@@ -13,10 +13,7 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-const (
-	quiet   = 100 * time.Millisecond // a file without an end mark is read when nobody has touched it for this long
-	maxSize = 16 << 20               // bytes
-)
+const quiet = 100 * time.Millisecond // a file without an end mark is read when nobody has touched it for this long
 
 // Source is a folder of fragments. It is synced when each that is there has been read once; a folder that is not
 // there holds none.
@@ -32,7 +29,7 @@ func New(dir string, log *slog.Logger) (Source, error) {
 		Quiet:    quiet,
 		Complete: wgquick.Complete,
 		Optional: true,
-		MaxSize:  maxSize,
+		MaxSize:  wgquick.MaxSize,
 		Parse:    parse,
 		Report: func(path string, err error) {
 			if path == dir && err != nil { // what is wrong with a fragment, Build says

@@ -23,7 +23,8 @@ type connection struct {
 	http    *http.Client
 	client  corev1.NodeInterface
 	trouble *trouble
-	changed func() // its Nodes are others than before
+	changed func()      // its Nodes are others than before
+	fails   func(error) // it cannot list Nodes
 
 	ownChanged chan struct{}
 	own, hubs  *query
@@ -32,7 +33,7 @@ type connection struct {
 	peers *query // nil: not seen yet, or a spoke without a site
 }
 
-func newConnection(cfg Config, config *rest.Config, changed func()) (*connection, error) {
+func newConnection(cfg Config, config *rest.Config, changed func(), fails func(error)) (*connection, error) {
 	config = rest.CopyConfig(config)
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -55,6 +56,7 @@ func newConnection(cfg Config, config *rest.Config, changed func()) (*connection
 		client:     core.Nodes(),
 		trouble:    newTrouble(cfg.Log),
 		changed:    changed,
+		fails:      fails,
 		ownChanged: make(chan struct{}, 1),
 	}
 	own := selector{fields: fields.OneTermEqualSelector("metadata.name", cfg.Node).String()}

@@ -2,15 +2,18 @@ package kube
 
 import (
 	"bytes"
-	"errors"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"wg-kube/render/source/files"
 )
 
 // userAgent is what the API server's audit log knows this program by.
@@ -33,7 +36,7 @@ func load(kubeconfig string) (credential, error) {
 		c := credential{files: inClusterFiles}
 		config, err := rest.InClusterConfig()
 		if err != nil {
-			return c, err
+			return c, files.Plain(err)
 		}
 		return c.with(config)
 	}
@@ -41,23 +44,42 @@ func load(kubeconfig string) (credential, error) {
 	c := credential{files: paths}
 	file, err := (&clientcmd.ClientConfigLoadingRules{Precedence: paths}).Load()
 	if err != nil {
-		return c, err
+		return c, useless(kubeconfig, err)
 	}
 	if len(file.Clusters) == 0 {
-		return c, errors.New("not there, or empty")
+		return c, fmt.Errorf("%s: not there, or empty", kubeconfig)
 	}
 	c.file, c.files = file, filesOf(paths, file)
 	config, err := clientcmd.NewNonInteractiveClientConfig(*file, "", &clientcmd.ConfigOverrides{}, nil).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return c, fmt.Errorf("%s: no current-context", kubeconfig)
+	}
 	if err != nil {
-		return c, err
+		return c, useless(kubeconfig, err)
 	}
 	return c.with(config)
+}
+
+// useless says of err, which clientcmd has about a kubeconfig, the first reason, and in few words: no Go types.
+func useless(kubeconfig string, err error) error {
+	path, why := kubeconfig, err.Error()
+	if rest, ok := strings.CutPrefix(why, `error loading config file "`); ok {
+		path, why, _ = strings.Cut(rest, `": `)
+	}
+	if rest, ok := strings.CutPrefix(why, "invalid configuration: "); ok {
+		why, _, _ = strings.Cut(strings.Trim(rest, "[]"), ", ")
+	}
+	if mismatch, _, ok := strings.Cut(why, " into Go "); ok {
+		why = "no kubeconfig: " + mismatch[strings.LastIndex(mismatch, ": ")+1:]
+	}
+	why, _, _ = strings.Cut(why, " in scheme ")
+	return fmt.Errorf("%s: %s", path, strings.Join(strings.Fields(why), " "))
 }
 
 // with completes c with the content of the files that config names.
 func (c credential) with(config *rest.Config) (credential, error) {
 	if err := rest.LoadTLSFiles(config); err != nil {
-		return c, err
+		return c, files.Plain(err)
 	}
 	config.CAFile, config.CertFile, config.KeyFile = "", "", ""
 	config.UserAgent = userAgent

@@ -9,6 +9,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ type Source struct {
 	conn      *connection // the one in use; nil: none yet
 	view      *connection // the one whose Nodes are shown: conn, as soon as it has them all
 	synced    bool
+	trouble   error // why not; nil: nothing is known to be wrong
 	published published
 }
 
@@ -86,6 +88,23 @@ func (s *Source) Snapshot() (nodes []overlay.Node, synced bool) {
 		return nil, false
 	}
 	return view.nodes(), synced
+}
+
+// Trouble returns what keeps the source from being synced, as far as it knows: there is no credential, or the API
+// server does not answer as it should. It is nil once it is synced.
+func (s *Source) Trouble() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trouble
+}
+
+func (s *Source) fails(err error) {
+	s.mu.Lock()
+	if !s.synced {
+		s.trouble = err
+	}
+	s.mu.Unlock()
+	s.signal()
 }
 
 // LastSync is when the API server was last heard of, on the watch that has been silent for longest; zero: never.
@@ -146,7 +165,8 @@ func (s *Source) Run(ctx context.Context) error {
 				if inUse.config != nil {
 					msg = "goes on with the credential that it has"
 				}
-				s.cfg.Log.Warn(msg, "path", s.cfg.Kubeconfig, "err", err)
+				s.cfg.Log.Warn(msg, "err", err)
+				s.fails(err)
 			}
 			if !slices.Equal(now.files, files) {
 				files = now.files
@@ -175,13 +195,15 @@ func watchFiles(ctx context.Context, log *slog.Logger, files []string) (<-chan s
 // connect begins to watch with config. The Nodes shown until then stay until it has seen them all.
 func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	conn, err := newConnection(s.cfg, config, s.signal)
+	conn, err := newConnection(s.cfg, config, s.signal, s.fails)
 	if err != nil {
-		s.cfg.Log.Error("the credential for the API server is of no use", "path", s.cfg.Kubeconfig, "err", err)
+		err = fmt.Errorf("%s: %w", cmp.Or(s.cfg.Kubeconfig, "in-cluster credential"), err)
+		s.cfg.Log.Error("the credential for the API server is of no use", "err", err)
+		s.fails(err)
 		return cancel
 	}
 	s.mu.Lock()
-	s.conn = conn
+	s.conn, s.trouble = conn, nil
 	if !s.synced {
 		s.view = conn // better some Nodes than none, for whoever does not mind
 	}
@@ -189,7 +211,7 @@ func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect f
 	go conn.run(ctx, func() {
 		s.mu.Lock()
 		if s.conn == conn {
-			s.view, s.synced = conn, true
+			s.view, s.synced, s.trouble = conn, true, nil
 		}
 		s.mu.Unlock()
 		s.signal()

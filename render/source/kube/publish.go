@@ -57,7 +57,7 @@ func (s *Source) Publish(ctx context.Context, labels, annotations map[string]str
 	// With its UID the Node is changed or left alone, but never made: that is for the kubelet to do.
 	node := apply.Node(s.cfg.Node).WithUID(types.UID(own.UID)).WithLabels(labels).WithAnnotations(annotations)
 	if _, err := conn.client.Apply(ctx, node, metav1.ApplyOptions{FieldManager: FieldManager, Force: true}); err != nil {
-		return fmt.Errorf("node %s: publish: %w", s.cfg.Node, err)
+		return fmt.Errorf("node %s: publish: %w", s.cfg.Node, short(err))
 	}
 	s.mu.Lock()
 	s.published = want

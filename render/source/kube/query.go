@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -32,6 +33,7 @@ type query struct {
 	client   typedcorev1.NodeInterface
 	changed  func() // its Nodes are others than before
 	trouble  *trouble
+	fails    func(error) // it cannot list its Nodes
 
 	stop   context.CancelFunc // its Nodes stay readable
 	synced chan struct{}      // closed when it has had all its Nodes once
@@ -48,6 +50,7 @@ func (c *connection) query(what string, s selector, changed func()) *query {
 		client:   c.client,
 		changed:  changed,
 		trouble:  c.trouble,
+		fails:    c.fails,
 		synced:   make(chan struct{}),
 	}
 }
@@ -134,7 +137,9 @@ func (q *query) list(ctx context.Context, o metav1.ListOptions) (runtime.Object,
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
 	list, err := q.client.List(ctx, o)
 	if err != nil {
-		q.failed(ctx, err)
+		if told := q.failed(ctx, err); told != nil {
+			q.fails(told)
+		}
 		return nil, err
 	}
 	q.heard.Store(time.Now().UnixNano())
@@ -145,7 +150,10 @@ func (q *query) stream(ctx context.Context, o metav1.ListOptions) (watch.Interfa
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
 	w, err := q.client.Watch(ctx, o)
 	if err != nil {
-		q.failed(ctx, err)
+		told := q.failed(ctx, err)
+		if told != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
+			q.fails(told) // else the server has answered, and a list follows
+		}
 		return nil, err
 	}
 	q.heard.Store(time.Now().UnixNano())
@@ -156,10 +164,12 @@ func (q *query) stream(ctx context.Context, o metav1.ListOptions) (watch.Interfa
 	}), nil
 }
 
-func (q *query) failed(ctx context.Context, err error) {
-	if ctx.Err() == nil { // else it was us who hung up
-		q.trouble.is(q.what, err)
+// failed returns what is to be told of err, nil if nothing is.
+func (q *query) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil { // it was us who hung up
+		return nil
 	}
+	return q.trouble.is(q.what, err)
 }
 
 func (q *query) lastHeard() time.Time {
@@ -189,7 +199,6 @@ func (q *query) strip(object any) (any, error) {
 			Labels:            withPrefix(n.Labels, q.prefix),
 			Annotations:       withPrefix(n.Annotations, q.prefix),
 		},
-		Spec:   corev1.NodeSpec{PodCIDR: n.Spec.PodCIDR, PodCIDRs: n.Spec.PodCIDRs},
 		Status: corev1.NodeStatus{Addresses: n.Status.Addresses},
 	}
 	for _, c := range n.Status.Conditions {

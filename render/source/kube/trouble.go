@@ -1,8 +1,11 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -33,19 +36,21 @@ func (t *trouble) over(what string) {
 	}
 }
 
-// is takes in why a request of the watch what failed.
-func (t *trouble) is(what string, err error) {
+// is takes in why a request of the watch what failed. It returns that in words, nil if it means nothing.
+func (t *trouble) is(what string, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
-		return // the ordinary course of a watch
+		return nil // the ordinary course of a watch
 	}
 	reason := apierrors.ReasonForError(err)
+	err = explain(reason, short(err))
 	if was, ok := t.now[what]; ok && was == reason {
-		return
+		return err
 	}
 	t.now[what] = reason
-	t.log.Error("cannot read Nodes", "op", "watch "+what, "err", explain(reason, err))
+	t.log.Error("cannot read Nodes", "op", "watch "+what, "err", err)
+	return err
 }
 
 // stalled takes in that the stream of the watch what has not come to its end.
@@ -72,4 +77,21 @@ func explain(reason metav1.StatusReason, err error) error {
 		return fmt.Errorf("%w: the credential is not, or no longer, accepted", err)
 	}
 	return err
+}
+
+// short says of a request that got no answer where it went and what became of it, without its long URL.
+func short(err error) error {
+	var request *url.Error
+	if !errors.As(err, &request) {
+		return err
+	}
+	server, why := request.URL, request.Err
+	if u, err := url.Parse(request.URL); err == nil {
+		server = u.Host
+	}
+	var op *net.OpError
+	if errors.As(why, &op) {
+		why = op.Err
+	}
+	return fmt.Errorf("%s: %w", server, why)
 }

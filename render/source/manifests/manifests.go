@@ -24,7 +24,7 @@ const (
 
 // Source is a file or a folder of manifests. It is synced when the path is there and each file has been read once.
 type Source struct {
-	*files.Files[[]overlay.Node]
+	*files.Files[manifest]
 	log *slog.Logger
 
 	mu      sync.Mutex
@@ -34,7 +34,7 @@ type Source struct {
 // New starts to watch path: a file, or a folder of *.yaml, *.yml and *.json. It need not exist. Run reads it.
 func New(path string, log *slog.Logger) (*Source, error) {
 	s := &Source{log: log}
-	f, err := files.New(files.Config[[]overlay.Node]{
+	f, err := files.New(files.Config[manifest]{
 		Path:     path,
 		Suffixes: []string{".yaml", ".yml", ".json"},
 		Quiet:    quiet,
@@ -55,19 +55,25 @@ func (s *Source) Snapshot() (nodes []overlay.Node, synced bool) {
 	return nodes, synced
 }
 
-// Partial reports whether there is a file that never could be read since the start: Nodes may be in it that nobody
-// has seen.
-func (s *Source) Partial() bool {
+// Unread returns the Nodes in files that could not be read without a fault since the start: by name, and any if one
+// of them does not even say all names. What a file held when it could be read is in the snapshot.
+func (s *Source) Unread() (names []string, any bool) {
 	all, _ := s.Files.Snapshot()
-	return slices.ContainsFunc(all, func(f files.File[[]overlay.Node]) bool { return !f.Good })
+	for _, f := range all {
+		if !f.Good {
+			names = append(names, f.Value.unread...)
+			any = any || !f.Value.whole
+		}
+	}
+	return names, any
 }
 
 // merge returns each Node once, and for those that are in several files which one counts.
-func merge(all []files.File[[]overlay.Node]) (nodes []overlay.Node, doubles map[string]string) {
+func merge(all []files.File[manifest]) (nodes []overlay.Node, doubles map[string]string) {
 	in := map[string]string{}
 	doubles = map[string]string{}
 	for _, f := range all {
-		for _, n := range f.Value {
+		for _, n := range f.Value.nodes {
 			if first, ok := in[n.Name]; ok {
 				doubles[n.Name] = fmt.Sprintf("%s holds it too; %s counts", f.Path, first)
 				continue

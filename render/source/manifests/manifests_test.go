@@ -28,6 +28,9 @@ func TestParse(t *testing.T) {
 	}{
 		"one Node":       {node("a"), "a", nil},
 		"two documents":  {node("a") + "---\n" + node("c"), "a c", nil},
+		"end markers":    {node("a") + "...\n" + node("c") + "...\n---\n" + node("d") + "...", "a c d", nil},
+		"directive":      {"# mine\n%YAML 1.1\n---\n" + node("a") + "...\n%YAML 1.1\n--- # next\n" + node("c"), "a c", nil},
+		"created":        {node("a") + "  creationTimestamp: 2026-01-31T12:00:00Z\n---\n" + node("c") + "  creationTimestamp: null\n", "a c", nil},
 		"leading marker": {"---\n" + node("a") + "--- # next\n" + node("c") + "---\n", "a c", nil},
 		"comment first":  {"# my nodes\n---\n" + node("a"), "a", nil},
 		"another kind":   {node("a") + "---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n", "a", nil},
@@ -53,15 +56,20 @@ func TestParse(t *testing.T) {
 		"label is a bool": {node("a") + "  labels: {wireguard.kube/peer: true}\n---\n" + node("c"), "c a*",
 			[]string{"f.yaml: document 1: Node a: metadata.labels: bool where a string is wanted (true, no and 1 are strings in quotes only)"}},
 		"labels are a list": {node("a") + "  labels: [x]\n", "a*", []string{"f.yaml: document 1: Node a: metadata.labels: array where an object is wanted"}},
+		"created someday": {node("a") + "  creationTimestamp: yesterday\n", "a*",
+			[]string{`f.yaml: document 1: Node a: metadata.creationTimestamp: "yesterday": a time such as 2026-01-31T12:00:00Z is wanted`}},
+		"kind in small letters": {strings.Replace(node("a"), "Node", "node", 1), "a*", []string{`f.yaml: document 1: Node a: kind: "node": Node is wanted, in these letters`}},
+		"list in small letters": {`{"apiVersion":"v1","kind":"list","items":[]}`, "a* b*", []string{`f.yaml: document 1: kind: "list": List or NodeList is wanted, in these letters`}},
+		"directive alone":       {"%YAML 1.1\n", "a* b*", []string{"f.yaml: there is no object in it"}},
 		"bad item": {`{"kind":"List","items":[{"kind":"Node","metadata":{"name":"c"}},{"kind":"Node","metadata":{"name":"b","annotations":{"x":1}}}]}`, "c b*",
 			[]string{"f.yaml: document 1: items[1]: Node b: metadata.annotations: number where a string is wanted (true, no and 1 are strings in quotes only)"}},
 		"twice":                          {node("a") + "---\n" + node("a"), "a", []string{"f.yaml: document 2: Node a: it is there a second time; the first counts"}},
 		"wrong where it does not matter": {node("a") + "status: {capacity: {cpu: [1]}, images: 7}\n", "a", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			nodes, err := parse("/x/f.yaml", []byte(tc.content), last)
+			m, err := parse("/x/f.yaml", []byte(tc.content), manifest{nodes: last})
 			var got []string
-			for _, n := range nodes {
+			for _, n := range m.nodes {
 				if n.UID == "old" {
 					n.Name += "*"
 				}
@@ -87,23 +95,23 @@ func TestParseRealList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nodes, err := parse("nodes.yaml", b, nil)
-	if err != nil || len(nodes) != 11 {
-		t.Fatalf("%d Nodes, %v", len(nodes), err)
+	all, err := parse("nodes.yaml", b, manifest{})
+	if err != nil || len(all.nodes) != 11 {
+		t.Fatalf("%d Nodes, %v", len(all.nodes), err)
 	}
-	for _, n := range nodes {
+	for _, n := range all.nodes {
 		if n.Name != "spoke-dual" {
 			continue
 		}
-		if len(n.InternalIPs) == 0 || len(n.PodCIDRs) == 0 || n.UID == "" || n.Created.IsZero() || !n.Ready {
+		if len(n.InternalIPs) == 0 || n.UID == "" || n.Created.IsZero() || !n.Ready {
 			t.Errorf("something was lost: %+v", n)
 		}
 	}
 	// Cut off anywhere, it never takes a Node away.
 	for at := 0; at < len(b); at += len(b)/50 + 1 {
-		cut, err := parse("nodes.yaml", b[:at], nodes)
-		if len(cut) != len(nodes) || err == nil {
-			t.Errorf("cut off at byte %d: %d Nodes, %v", at, len(cut), err)
+		cut, err := parse("nodes.yaml", b[:at], all)
+		if len(cut.nodes) != len(all.nodes) || err == nil {
+			t.Errorf("cut off at byte %d: %d Nodes, %v", at, len(cut.nodes), err)
 		}
 	}
 }
@@ -112,12 +120,12 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(node("a") + "---\n" + node("b")))
 	f.Add([]byte(`{"kind":"List","items":[{"kind":"Node","metadata":{"name":"a"}}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		nodes, err := parse("f.yaml", b, nil)
-		if len(nodes) == 0 && err == nil && len(bytes.TrimSpace(b)) == 0 {
+		m, err := parse("f.yaml", b, manifest{})
+		if len(m.nodes) == 0 && err == nil && len(bytes.TrimSpace(b)) == 0 {
 			t.Error("an empty file is no fault")
 		}
-		again, _ := parse("f.yaml", b, nodes)
-		if diff := cmp.Diff(nodes, again); diff != "" {
+		again, _ := parse("f.yaml", b, m)
+		if diff := cmp.Diff(m, again, cmp.AllowUnexported(manifest{})); diff != "" {
 			t.Errorf("reading it again changes it (-first +again):\n%s", diff)
 		}
 	})

@@ -1,0 +1,229 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"wg-kube/apply/plan"
+	"wg-kube/templates/wgquick"
+)
+
+// docker is a route of somebody else with the prefix N.
+func docker(n int) plan.Route { return plan.Route{Table: 254, Dst: prefix(n), Device: "docker0"} }
+
+// inForceHas reads the prefixes of the file in force, as numbers of prefix.
+func (h *house) inForceHas(t *testing.T, n int) bool {
+	t.Helper()
+	b, err := os.ReadFile(h.inForce("wg0"))
+	must(t, err)
+	return strings.Contains(string(b), prefix(n).String())
+}
+
+func (h *house) routes(iface string) (out []string) {
+	live, _ := h.kernel.Observe(context.Background(), iface)
+	for _, r := range live.Routes {
+		out = append(out, r.Dst.String())
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestWhatTheMachineCannotHaveCostsNobodyElse(t *testing.T) {
+	v6 := netip.MustParsePrefix("fd00:9::/64")
+	withV6 := peer(9)
+	withV6.AllowedIPs = append(withV6.AllowedIPs, v6)
+	for name, tt := range map[string]struct {
+		bad    wgquick.Peer
+		around plan.Underlay
+		reason string
+		peers  int // that are left
+	}{
+		"a route of main, the only prefix": {peer(9), plan.Underlay{Routes: []plan.Route{docker(9)}},
+			`[Peer] node-09: AllowedIPs: "10.0.0.9/32": table main has this route already, on docker0`, 2},
+		"a route of main, one of two prefixes": {peer(9, 8, 9), plan.Underlay{Routes: []plan.Route{docker(9)}},
+			`[Peer] node-09: AllowedIPs: "10.0.0.9/32": table main has this route already, on docker0`, 3},
+		"IPv6 is off": {withV6, plan.Underlay{NoIPv6: true}, `[Peer] node-09: AllowedIPs: "fd00:9::/64": IPv6 is off`, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, "wg0")
+			i := h.newIface("wg0", func() {})
+			h.kernel.around = tt.around
+			h.write(t, h.proposal("wg0"), renderedOf(t, peer(1), peer(2), tt.bad))
+			l := h.look(t, i, true)
+			if l.err != nil || h.kernel.peers("wg0") != tt.peers {
+				t.Fatalf("%d peers, want %d: %v %q", h.kernel.peers("wg0"), tt.peers, l.err, l.status.Refused)
+			}
+			s := h.status(t, "wg0")
+			if len(s.Refused) != 1 || !strings.HasPrefix(s.Refused[0], h.proposal("wg0")+":") || !strings.Contains(s.Refused[0], tt.reason) {
+				t.Errorf("refused: %q", s.Refused)
+			}
+			if s.Applied == "" || s.Applied != s.InForce || len(s.Errors) > 0 {
+				t.Errorf("the rest is not applied: %+v", s)
+			}
+			h.log.take()
+			h.kernel.sent()
+			before, err := os.Stat(h.inForce("wg0"))
+			must(t, err)
+			h.look(t, i, true)
+			h.look(t, i, false)
+			after, err := os.Stat(h.inForce("wg0"))
+			must(t, err)
+			if log := h.log.take(); log != "" || h.kernel.sent() != "" || !os.SameFile(before, after) || len(h.status(t, "wg0").Refused) != 1 {
+				t.Errorf("it does not rest: %q\n%s", h.status(t, "wg0").Refused, log)
+			}
+
+			h.kernel.around = plan.Underlay{MTU: 1500}
+			if h.look(t, i, true); h.kernel.peers("wg0") != 3 || len(h.routes("wg0")) != 2+len(tt.bad.AllowedIPs) || len(h.status(t, "wg0").Refused) != 0 {
+				t.Errorf("it does not come back: %d peers, %q, %q", h.kernel.peers("wg0"), h.routes("wg0"), h.status(t, "wg0").Refused)
+			}
+
+			// The machine boots, and something else was quicker.
+			must(t, h.kernel.Delete(t.Context(), "wg0"))
+			must(t, os.Remove(h.proposal("wg0")))
+			h.kernel.around = tt.around
+			i = h.newIface("wg0", func() {})
+			for range 2 {
+				h.look(t, i, true)
+				if s := h.status(t, "wg0"); h.kernel.peers("wg0") != tt.peers || len(s.Refused) != 1 || !strings.HasPrefix(s.Refused[0], h.inForce("wg0")+":") {
+					t.Errorf("from the file in force: %d peers, %q", h.kernel.peers("wg0"), s.Refused)
+				}
+			}
+			h.kernel.around = plan.Underlay{}
+			if h.look(t, i, true); h.kernel.peers("wg0") != 3 || len(h.status(t, "wg0").Refused) != 0 {
+				t.Errorf("it does not come back: %d peers, %q", h.kernel.peers("wg0"), h.status(t, "wg0").Refused)
+			}
+		})
+	}
+}
+
+func TestAFileMadeByHandIsOneWhole(t *testing.T) {
+	h := newHouse(t)
+	h.kernel.around.Routes = []plan.Route{docker(2)}
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 3)...))
+	h.look(t, h.newIface("wg0", func() {}), true)
+	if s := h.status(t, "wg0"); h.kernel.peers("wg0") != 0 || len(s.Refused) != 1 || !strings.HasPrefix(s.Refused[0], h.inForce("wg0")+":") {
+		t.Errorf("%d peers, %q", h.kernel.peers("wg0"), s.Refused)
+	}
+}
+
+func TestAcceptAndPreviewLeaveOutWhatTheMachineCannotHave(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	h.look(t, h.newIface("wg0", func() {}), true)
+	h.kernel.around.Routes = []plan.Route{docker(9)}
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2, 3, 9))
+	p, err := h.Preview(t.Context(), "wg0")
+	must(t, err)
+	if s := p.String(); !strings.Contains(s, "+ [Peer] Node/node-03") || strings.Contains(s, "+ [Peer] Node/node-09") || !strings.Contains(s, "on docker0") {
+		t.Errorf("preview:\n%s", s)
+	}
+	_, err = h.Accept(t.Context(), "wg0")
+	must(t, err)
+	if !h.inForceHas(t, 3) || h.inForceHas(t, 9) {
+		t.Error("accept puts something else in force")
+	}
+	if err := h.Once(t.Context(), "wg0"); err == nil || !strings.Contains(err.Error(), "on docker0") || h.kernel.peers("wg0") != 3 {
+		t.Errorf("once: %d peers, %v", h.kernel.peers("wg0"), err)
+	}
+}
+
+// resolver knows its one address when the test says so.
+type resolver chan netip.Addr
+
+func (r resolver) lookup(ctx context.Context, _ string) ([]netip.Addr, error) {
+	select {
+	case a, ok := <-r:
+		if !ok {
+			return nil, errors.New("no resolver here")
+		}
+		return []netip.Addr{a}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// fragment is a peer with a name for an endpoint.
+func fragment(n int) wgquick.Peer {
+	p := peer(n)
+	p.Origin = wgquick.Origin{Kind: "fragment", Name: "home"}
+	p.Endpoint = wgquick.Endpoint{Host: "home.example", Port: 51820}
+	return p
+}
+
+func TestAClaimThatSwallowsANamedEndpoint(t *testing.T) {
+	claim := peer(9)
+	claim.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	swallowed := func(s []string) bool {
+		return len(s) == 1 && strings.Contains(s[0], "holds the endpoint 198.51.100.7:51820 of home")
+	}
+	home := netip.MustParseAddr("198.51.100.7")
+
+	t.Run("nothing is in force, and nobody knows the name yet", func(t *testing.T) {
+		h := newHouse(t, "wg0")
+		r, woken := make(resolver), make(chan struct{}, 1)
+		h.Lookup = r.lookup
+		i := h.newIface("wg0", func() { signal(woken) })
+		h.write(t, h.proposal("wg0"), renderedOf(t, peer(1), fragment(2), claim))
+		if h.look(t, i, true); h.kernel.peers("wg0") != 3 {
+			t.Fatalf("%d peers", h.kernel.peers("wg0"))
+		}
+		r <- home
+		<-woken
+		h.look(t, i, true)
+		if s := h.status(t, "wg0"); h.kernel.peers("wg0") != 2 || slices.Contains(h.routes("wg0"), "198.51.100.0/24") || !swallowed(s.Refused) {
+			t.Errorf("%d peers, %q, %q", h.kernel.peers("wg0"), h.routes("wg0"), s.Refused)
+		}
+		h.kernel.change("wg0", func(l *plan.Live) { l.Routes = nil })
+		if h.look(t, i, true); len(h.routes("wg0")) != 2 {
+			t.Error("nothing is repaired any more")
+		}
+	})
+	t.Run("a file is in force", func(t *testing.T) {
+		h := newHouse(t, "wg0")
+		h.write(t, h.proposal("wg0"), rendered(t, 1))
+		h.look(t, h.newIface("wg0", func() {}), true)
+		r, woken := make(resolver), make(chan struct{}, 1)
+		h.Lookup = r.lookup
+		i := h.newIface("wg0", func() { signal(woken) })
+		h.write(t, h.proposal("wg0"), renderedOf(t, peer(1), fragment(2), claim))
+		if h.look(t, i, true); h.kernel.peers("wg0") != 1 {
+			t.Error("the claim is believed before the first answer")
+		}
+		r <- home
+		<-woken
+		h.kernel.sent()
+		h.look(t, i, true)
+		if sent := h.kernel.sent(); h.kernel.peers("wg0") != 2 || strings.Contains(sent, "198.51.100.0/24") || !swallowed(h.status(t, "wg0").Refused) {
+			t.Errorf("%q\n%s", h.status(t, "wg0").Refused, sent)
+		}
+	})
+	t.Run("the resolver is dead", func(t *testing.T) {
+		h := newHouse(t, "wg0")
+		h.write(t, h.proposal("wg0"), rendered(t, 1))
+		h.look(t, h.newIface("wg0", func() {}), true)
+		r, woken := make(resolver), make(chan struct{}, 1)
+		close(r)
+		h.Lookup = r.lookup
+		i := h.newIface("wg0", func() { signal(woken) })
+		h.write(t, h.proposal("wg0"), renderedOf(t, peer(1), fragment(2), peer(3)))
+		h.look(t, i, true)
+		<-woken
+		if h.look(t, i, true); h.kernel.peers("wg0") != 3 {
+			t.Errorf("%d peers: it keeps the others waiting", h.kernel.peers("wg0"))
+		}
+	})
+	t.Run("once waits for the answer", func(t *testing.T) {
+		h := newHouse(t, "wg0")
+		h.Lookup = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{home}, nil }
+		h.write(t, h.proposal("wg0"), renderedOf(t, peer(1), fragment(2), claim))
+		err := h.Once(t.Context(), "wg0")
+		if sent := h.kernel.sent(); err == nil || !swallowed(faults(err)) || strings.Contains(sent, "198.51.100.0/24") || h.kernel.peers("wg0") != 2 {
+			t.Errorf("%v\n%s", err, sent)
+		}
+	})
+}

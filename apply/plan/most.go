@@ -1,0 +1,61 @@
+package plan
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"wg-kube/templates/wgquick"
+)
+
+// Most is as much of a file as the machine can have.
+type Most struct {
+	Config  *wgquick.Config // the file without what is refused
+	Want    Desired         // what that means
+	Refused wgquick.Faults  // what is left out, and why, in the order of the lines
+}
+
+// WantMost is Want for a file in which many have had their say: what one of them cannot have costs no other anything.
+// A prefix that is at fault is left out, from whoever lists it, and with the last of its prefixes a peer; and of an
+// endpoint inside the subnet of an Address, the endpoint. The error is wgquick.Faults about the file as a whole.
+func WantMost(c *wgquick.Config, iface string, u Underlay) (Most, error) {
+	m := Most{Config: c}
+	for { // a prefix that goes may leave what it covered to a wider one
+		want, found := read(m.Config, iface, u)
+		if len(found) == 0 {
+			m.Want = want
+			slices.SortStableFunc(m.Refused, func(a, b wgquick.Fault) int { return cmp.Compare(a.Line, b.Line) })
+			return m, nil
+		}
+		if slices.ContainsFunc(found, func(f fault) bool { return f.peer.IsZero() }) {
+			return Most{}, inOrderOfLines(found)
+		}
+		m.Refused = append(m.Refused, inOrderOfLines(found)...)
+		m.Config = without(m.Config, found)
+	}
+}
+
+// without is c without what is at fault.
+func without(c *wgquick.Config, found []fault) *wgquick.Config {
+	prefixes, endpoints := map[netip.Prefix]bool{}, map[wgquick.PublicKey]bool{}
+	for _, f := range found {
+		if f.prefix.IsValid() {
+			prefixes[f.prefix] = true
+		} else {
+			endpoints[f.peer] = true
+		}
+	}
+	left := *c
+	left.Peers = nil
+	for _, p := range c.Peers {
+		had := len(p.AllowedIPs)
+		p.AllowedIPs = slices.DeleteFunc(slices.Clone(p.AllowedIPs), func(a netip.Prefix) bool { return prefixes[unmap(a).Masked()] })
+		if endpoints[p.PublicKey] {
+			p.Endpoint = wgquick.Endpoint{}
+		}
+		if had == 0 || len(p.AllowedIPs) > 0 {
+			left.Peers = append(left.Peers, p)
+		}
+	}
+	return &left
+}

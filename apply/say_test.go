@@ -1,0 +1,58 @@
+package apply
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestFirstStartIsNoWarning(t *testing.T) {
+	for name, c := range map[string]struct{ proposed, waitsFor []string }{
+		"for a file":     {nil, []string{"etc", "wg0.conf"}},
+		"for a proposal": {[]string{"wg0"}, []string{"proposals", "wg0.conf"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, c.proposed...)
+			i := h.newIface("wg0", func() {})
+			h.look(t, i, true)
+			h.look(t, i, true)
+			log := h.log.take()
+			if strings.Count(log, `level=INFO msg="waiting for a file"`) != 1 || !strings.Contains(log, strings.Join(c.waitsFor, "/")) {
+				t.Errorf("not said, once, what is waited for:\n%s", log)
+			}
+			if strings.Contains(log, "level=WARN") {
+				t.Errorf("a normal state is no warning:\n%s", log)
+			}
+		})
+	}
+}
+
+func TestHeldLine(t *testing.T) {
+	prefixes := peer(1).AllowedIPs
+	for want, held := range map[string][]Held{
+		"kept: 1 peer;":               {{}},
+		"kept: 2 peers;":              {{}, {}},
+		"kept: 1 prefix;":             {{Prefixes: prefixes[:1]}},
+		"kept: 1 peer and 2 prefixes": {{}, {Prefixes: prefixes[:1]}, {Prefixes: prefixes[:1]}},
+	} {
+		if got := heldLine("wg0", held); !strings.Contains(got, want) {
+			t.Errorf("%q is not in %q", want, got)
+		}
+	}
+}
+
+func TestPreviewSaysWhatIsHeld(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2, 3, 4, 5, 6))
+	must(t, h.Once(t.Context(), "wg0"))
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	must(t, h.Once(t.Context(), "wg0"))
+	for _, proposed := range [][]string{{"wg0"}, nil} { // whoever asks need not say so
+		h.Proposed = proposed
+		p, err := h.Preview(t.Context(), "wg0")
+		must(t, err)
+		if got := p.String(); !p.Empty() || strings.Count(got, "\n") != 5 ||
+			!strings.HasPrefix(got, "# held: Node/node-02 since 20") || !strings.Contains(got, "Z; let go by: wg-apply accept wg0\n") {
+			t.Errorf("proposed %q:\n%s", proposed, got)
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package overlay
+
+import (
+	"net/netip"
+	"slices"
+
+	"wg-kube/templates/wgquick"
+)
+
+// unreadPeers are the peers in last of those Nodes that cannot be read: the first of each.
+func unreadPeers(self Self, s Snapshot, last []wgquick.Peer) []wgquick.Peer {
+	unread := make(map[string]bool, len(s.Unread))
+	for _, name := range s.Unread {
+		unread[name] = true
+	}
+	unread[self.Node] = false
+	for _, n := range s.Nodes {
+		unread[n.Name] = false
+	}
+	var peers []wgquick.Peer
+	for _, peer := range last {
+		if o := peer.Origin; o.Kind == KindNode && unread[o.Name] {
+			unread[o.Name] = false
+			peers = append(peers, peer)
+		}
+	}
+	return peers
+}
+
+// keep grants the Nodes that cannot be read what they have, before anybody else is heard. Only the owner's word, as
+// it is now, takes something from them.
+//
+// What such a Node is to a spoke nobody knows until it can be read again. Each is taken for a hub, whose range may
+// cover what others claim: better that than to refuse every neighbour inside the range of a hub.
+func (j *judge) keep(unread, static []wgquick.Peer) (kept []wgquick.Peer) {
+	r := asHub
+	if j.self.Role == Hub {
+		r = asSpoke
+	}
+	given := make(map[netip.Prefix]bool)
+	for _, peer := range static {
+		for _, p := range peer.AllowedIPs {
+			given[p] = true
+		}
+	}
+	for _, peer := range unread {
+		k := peer.PublicKey
+		if k.IsZero() || k == j.self.PublicKey || j.ledger.keys[k] != "" {
+			continue
+		}
+		c := &candidate{origin: peer.Origin, who: peer.Origin.String(), relation: r, key: k}
+		for _, p := range peer.AllowedIPs {
+			if !given[p] && j.keepPrefix(c, p) {
+				given[p] = true
+			}
+		}
+		if r == asSpoke && len(c.prefixes) == 0 {
+			continue
+		}
+		j.ledger.keys[k] = c.who
+		c.wantEndpoint, _ = peer.Endpoint.AddrPort()
+		if a := c.wantEndpoint.Addr(); a.IsValid() && neverEndpoint(a) == "" && j.againstEndpoint(c) == "" {
+			j.grantEndpoint(c)
+		}
+		kept = append(kept, c.peer(j.self))
+		j.wait(c, "", "it cannot be read; what it had stays")
+	}
+	return kept
+}
+
+// keepPrefix leaves p to c, unless that is against the owner's word.
+func (j *judge) keepPrefix(c *candidate, p netip.Prefix) bool {
+	flag := func(q netip.Prefix) bool { return q.Masked() == p }
+	switch {
+	case c.relation == asHub && slices.ContainsFunc(j.self.HubAllowedIPs, flag):
+		c.prefixes = append(c.prefixes, p) // which the ledger has from the flag
+		return true
+	case neverGranted(p) != "", c.relation != asHub && j.policy.neverAlone(p) != "", j.against(c, p, false) != "":
+		return false
+	}
+	j.grant(c, p)
+	return true
+}
