@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -227,4 +228,38 @@ func TestDeviceFromAProposal(t *testing.T) {
 	if got, want := m.state(t, "wg0"), quick.state(t, "wg0"); got != want {
 		t.Errorf("wg-apply:\n%s\nwg-quick with the file in force:\n%s", got, want)
 	}
+}
+
+// The machine has a route of its own where a Node claims one, or no IPv6, and boots like that too.
+func TestDeviceWhatTheMachineCannotHave(t *testing.T) {
+	withV6 := peer(2)
+	withV6.AllowedIPs = append(withV6.AllowedIPs, netip.MustParsePrefix("fd00:2::/64"))
+	m := newMachine(t, "spoke")
+	m.Run(t, "sh", "-ec", "ip link set lo up; ip route add 10.0.0.9/32 dev lo")
+	m.Write(t, "/run/proposals/wg0.conf", renderedOf(t, peer(1), withV6, peer(9)), 0o640)
+	daemon := m.start(t, "--proposed", "wg0", "--resync", "100ms")
+	m.eventually(t, "the others are up", `test "$(wg show wg0 peers | wc -l)" = 2 && ip route show 10.0.0.2 | grep wg0 && ip -6 route show fd00:2::/64 | grep wg0`)
+	m.eventually(t, "the status says why", `grep -q '"/run/proposals/wg0.conf:[0-9]*: .Peer. node-09: .*10.0.0.9/32.*on lo' /run/wg-kube/wg0.json`)
+
+	m.Run(t, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+	m.eventually(t, "the status says that IPv6 is off", "grep -q 'fd00:2::/64.*IPv6 is off' /run/wg-kube/wg0.json")
+	m.Run(t, "ip", "route", "del", "10.0.0.2/32")
+	m.eventually(t, "the rest is repaired", "ip route show 10.0.0.2 | grep wg0")
+	must(t, daemon.Kill())
+	daemon.Exit(t, 5*time.Second)
+	m.apply(t, "down", "wg0")
+	m.Run(t, "sh", "-c", "rm /run/wg-kube/*; ip route add 10.0.0.1/32 dev lo")
+	daemon = m.start(t, "--resync", "100ms")
+	m.eventually(t, "after a boot the rest is up", "ip route show 10.0.0.2 | grep wg0")
+	must(t, daemon.Kill())
+	daemon.Exit(t, 5*time.Second)
+
+	m.Run(t, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.disable_ipv6=0")
+	m.Run(t, "ip", "route", "flush", "dev", "lo")
+	m.start(t, "--proposed", "wg0", "--resync", "100ms")
+	m.eventually(t, "all is up", `test "$(wg show wg0 peers | wc -l)" = 3 && ip -6 route show fd00:2::/64 | grep wg0 && ip route show 10.0.0.9 | grep wg0`)
+	m.eventually(t, "nothing is refused", "! grep -q refused /run/wg-kube/wg0.json")
+	quick := newMachine(t, "quick")
+	quick.Write(t, "/etc/wireguard/wg0.conf", m.Read(t, "/etc/wireguard/wg0.conf"), 0o600)
+	lab.WGQuickUp(t, quick.Host, "wg0")
 }

@@ -136,7 +136,7 @@ func readAll(path string, f io.Reader) ([]byte, error) {
 func parse(path string, b []byte, a wgquick.Allow) (*wgquick.Config, error) {
 	c, err := wgquick.ParseAllowed(path, b, a)
 	if err == nil && c.Interface.Line == 0 {
-		return nil, fmt.Errorf("%s: no [Interface] section: empty, or cut short", path)
+		return nil, fmt.Errorf("%s:1: no [Interface] section: empty, or cut short", path)
 	}
 	return c, err
 }

@@ -186,7 +186,7 @@ func (l *Loop) wait(ctx context.Context) error {
 		if nodes && fragments && key {
 			return nil
 		}
-		if source, ok := l.Nodes.(Remote); ok && !nodes {
+		if source, ok := l.Nodes.(Remote); ok && fragments && !nodes {
 			if err := source.Trouble(); err != nil {
 				return err
 			}

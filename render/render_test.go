@@ -458,6 +458,146 @@ func TestPublish(t *testing.T) {
 	b.still()
 }
 
+// partial is a cluster some of which cannot be read: the Nodes of these names, or none knows which.
+type partial struct {
+	onlySource
+	names []string
+	blind bool
+}
+
+func (p partial) Unread() ([]string, bool) { return p.names, p.blind }
+
+func TestWhatCannotBeReadAfterARestart(t *testing.T) {
+	hub, alice, bob := overlay.Node{Name: "hub-1"}, spoke("alice", aliceKey, "10.1.0.0/24"), spoke("bob", bobKey, "10.2.0.0/24")
+	carol := spoke("carol", hubKey, "10.3.0.0/24")
+	for name, tc := range map[string]struct {
+		names []string
+		blind bool
+		now   []overlay.Node
+		want  string
+	}{
+		"any may be there": {nil, true, []overlay.Node{hub, carol}, "alice bob carol"},
+		"one is there":     {[]string{"bob"}, false, []overlay.Node{hub, carol}, "bob carol"},
+		"it is a new one":  {[]string{"dave"}, false, []overlay.Node{hub, carol}, "carol"},
+		"it can be read":   {[]string{"bob"}, false, []overlay.Node{hub, carol, bob}, "bob carol"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			before := newCluster(hub, alice, bob)
+			before.synced = true
+			b.run(onlySource{before})
+			b.peers("alice", "bob")
+			b.stop()
+			now := newCluster(tc.now...)
+			now.synced = true
+			b.run(partial{onlySource{now}, tc.names, tc.blind})
+			b.peers(strings.Fields(tc.want)...)
+			b.still()
+			// A Node that was seen and is gone is none that cannot be read.
+			now.change(func() { delete(now.nodes, "carol") })
+			b.peers(strings.Fields(strings.ReplaceAll(tc.want, "carol", ""))...)
+		})
+	}
+}
+
+func TestProposalThatSomebodyElseTouches(t *testing.T) {
+	b := newBench(t)
+	c := newCluster(overlay.Node{Name: "hub-1"}, spoke("alice", aliceKey, "10.1.0.0/24"))
+	c.synced = true
+	b.run(onlySource{c})
+	b.peers("alice")
+	b.write(b.path(), "# mine\n")
+	b.peers("alice")
+	if err := os.Remove(b.path()); err != nil {
+		t.Fatal(err)
+	}
+	b.peers("alice")
+	if err := os.Chmod(b.path(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("its mode is as it was", func() bool {
+		fi, err := os.Stat(b.path())
+		return err == nil && fi.Mode() == mode
+	})
+	b.still()
+}
+
+func TestTwoThatWriteOneProposal(t *testing.T) {
+	b := newBench(t)
+	c := newCluster(overlay.Node{Name: "hub-1"}, spoke("alice", aliceKey, "10.1.0.0/24"))
+	c.synced = true
+	b.run(onlySource{c})
+	b.peers("alice")
+	stopFirst := b.stop
+
+	other := newCluster(overlay.Node{Name: "hub-1"}, spoke("bob", bobKey, "10.2.0.0/24"))
+	other.synced = true
+	const says = "wg0.conf: another wg-render writes it"
+	if err := b.open(onlySource{other}).Once(t.Context(), nil); err == nil || !strings.HasSuffix(err.Error(), says) {
+		t.Errorf("once: %v", err)
+	}
+	b.run(onlySource{other})
+	b.eventually("it waits", func() bool { return strings.Contains(b.log.String(), says) })
+	other.set(spoke("carol", hubKey, "10.3.0.0/24"))
+	b.still()
+	b.peers("alice")
+	stopFirst()
+	b.peers("bob", "carol") // after a while, by itself
+	b.logged(says, 1)
+}
+
+func TestProposalThatIsTooLarge(t *testing.T) {
+	fragment := func(name, key string, n int) overlay.Fragment {
+		k, _ := wgquick.ParsePublicKey(key)
+		p := wgquick.Peer{PublicKey: k}
+		for i := range n {
+			a := netip.AddrFrom16([16]byte{0x20, 0x01, 0xd, 0xb8, 0x11, 0x11, 0x22, 0x22, 0x33, 0x33, k[0], 0x44, 0x10, byte(i >> 16), byte(i >> 8), byte(i)})
+			p.AllowedIPs = append(p.AllowedIPs, netip.PrefixFrom(a, 128))
+		}
+		return overlay.Fragment{Name: name, Peers: []wgquick.Peer{p}}
+	}
+	var in inputs
+	in.self = overlay.Self{Node: "hub-1", Role: overlay.Hub, ListenPort: 51820}
+	in.now.Fragments = []overlay.Fragment{fragment("small.conf", bobKey, 190_000), fragment("large.conf", aliceKey, 200_000)}
+	r := build("wg0.conf", in, proposal{})
+	if r.err == nil || r.file != nil {
+		t.Fatalf("%d bytes are no error", len(r.file))
+	}
+	const want = "wg0.conf: 16.3 MiB, more than the 16 MiB that wg-apply reads; 8.4 MiB of it are from fragment/large.conf"
+	if r.err.Error() != want {
+		t.Errorf("got %v\nwant %s", r.err, want)
+	}
+}
+
+func TestOnceThatIsInterrupted(t *testing.T) {
+	b := newBench(t)
+	ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	err := b.open(onlySource{newCluster()}).Once(ctx, nil)
+	if err == nil || !strings.HasSuffix(err.Error(), "wg0.conf: interrupted while it waited for the Nodes") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// lost is a cluster that knows that it cannot be reached.
+type lost struct{ onlySource }
+
+func (lost) Trouble() error { return errors.New("192.0.2.1:6443: connect: no route to host") }
+
+func TestOnceWithoutTheCluster(t *testing.T) {
+	b := newBench(t)
+	began := time.Now()
+	err := b.open(lost{onlySource{newCluster()}}).Once(t.Context(), nil)
+	const want = "without a peer that is a Node, for want of the Nodes: 192.0.2.1:6443: connect: no route to host"
+	if err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took > patience/2 {
+		t.Errorf("that took %v", took)
+	}
+	b.peers() // the interface has its address all the same
+}
+
 func TestOnce(t *testing.T) {
 	alice := spoke("alice", aliceKey, "10.1.0.0/24")
 	for name, tc := range map[string]struct {

@@ -292,6 +292,22 @@ func TestADeviceThatHangs(t *testing.T) {
 	})
 }
 
+func TestADeviceThatIsAboutToAnswer(t *testing.T) {
+	onHost(t, func(t *testing.T, s *System) {
+		up(t, s, "wg0", "[Interface]\nAddress = 10.0.0.1/24\n")
+		if !observe(t, s, "wg0").Userspace {
+			return // the kernel makes link and device at once
+		}
+		socket := socketOf("wg0")
+		if err := os.Rename(socket, socket+".later"); err != nil {
+			t.Fatal(err)
+		}
+		back := time.AfterFunc(appearing/4, func() { _ = os.Rename(socket+".later", socket) })
+		defer back.Stop()
+		observe(t, s, "wg0")
+	})
+}
+
 func TestDeviceLogIsInRunDir(t *testing.T) {
 	onHost(t, func(t *testing.T, s *System) {
 		up(t, s, "wg0", "[Interface]\n"+private)

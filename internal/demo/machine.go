@@ -24,19 +24,20 @@ const (
 
 // machine is one node with its two daemons.
 type machine struct {
-	node node
-	host *hosts.Host
-	bin  string
-	out  io.Writer
+	node  node
+	host  *hosts.Host
+	bin   string
+	out   io.Writer
+	ended context.CancelCauseFunc // called with the daemon that ended
 }
 
-// boot makes a machine, plugs it in and starts its daemons. Its Node does not exist yet.
+// boot makes a machine, plugs it in and starts wg-apply. Its Node does not exist yet.
 func (d *demo) boot(ctx context.Context, sw *hosts.Switch, n node) (*machine, error) {
 	h, err := hosts.New(n.Name)
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{node: n, host: h, bin: d.bin, out: d.out}
+	m := &machine{node: n, host: h, bin: d.bin, out: d.out, ended: d.ended}
 	d.machines = append(d.machines, m)
 	if err := sw.Plug(hosts.End{Host: h, Dev: "eth0", Addrs: []string{n.Underlay.String() + "/24"}}); err != nil {
 		return nil, err
@@ -44,9 +45,7 @@ func (d *demo) boot(ctx context.Context, sw *hosts.Switch, n node) (*machine, er
 	if err := os.MkdirAll(nodes, 0o755); err != nil {
 		return nil, err
 	}
-	role := "spoke"
 	if n.Hub {
-		role = "hub"
 		if out, code := h.Try("sh", "-c", forward); code != 0 {
 			return nil, fmt.Errorf("%s: forwarding: %s", n.Name, out)
 		}
@@ -54,15 +53,21 @@ func (d *demo) boot(ctx context.Context, sw *hosts.Switch, n node) (*machine, er
 	if err := m.start("wg-apply", "run", "--proposed", "wg0", "--proposals", proposals); err != nil {
 		return nil, err
 	}
-	if err := m.start("wg-render", "run", "--role", role, "--nodes", nodes, "--out", proposals,
-		"--address", n.Overlay.String()+"/32"); err != nil {
-		return nil, err
-	}
-	fmt.Fprintln(m.out)
 	return m, m.waitForKey(ctx)
 }
 
-// start starts a daemon, which runs until the demo ends.
+// render starts wg-render. A spoke calls its hub as soon as it knows it, and again only after 5 seconds: to be quick,
+// the hub should know the spoke by then.
+func (m *machine) render() error {
+	role := "spoke"
+	if m.node.Hub {
+		role = "hub"
+	}
+	return m.start("wg-render", "run", "--role", role, "--nodes", nodes, "--out", proposals,
+		"--address", m.node.Overlay.String()+"/32")
+}
+
+// start starts a daemon, which runs until the demo ends. Nothing in the caller's environment is meant for it.
 func (m *machine) start(program string, args ...string) error {
 	fmt.Fprintf(m.out, "%s# %s %s\n", m.node.Name, program, strings.Join(args, " "))
 	log, err := os.Create(m.host.Path(logOf(program)))
@@ -72,7 +77,12 @@ func (m *machine) start(program string, args ...string) error {
 	defer log.Close()
 	cmd := m.host.Command(append([]string{filepath.Join(m.bin, program)}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	return cmd.Start()
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go func() { m.ended(fmt.Errorf("%s: %s ended: %v", m.node.Name, program, cmd.Wait())) }()
+	return nil
 }
 
 func logOf(program string) string { return "/run/" + program + ".log" }
@@ -142,7 +152,7 @@ func until(ctx context.Context, otherwise string, ok func() bool) error {
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", otherwise, ctx.Err())
+			return fmt.Errorf("%s: %w", otherwise, context.Cause(ctx))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -43,6 +43,7 @@ type demo struct {
 	out      io.Writer
 	titles   int
 	machines []*machine
+	ended    context.CancelCauseFunc // called with the daemon that ended
 }
 
 var (
@@ -61,11 +62,12 @@ func spoke(n byte) node {
 }
 
 func (d *demo) tell(ctx context.Context) error {
+	ctx, d.ended = context.WithCancelCause(ctx)
 	inKernel, err := hosts.WireGuard()
 	if err != nil {
 		return err
 	}
-	d.title("A hub and two spokes on one switch; on each, a wg-apply and a wg-render")
+	d.title("A hub and two spokes on one switch; on each, a wg-apply")
 	sw, err := hosts.NewSwitch()
 	if err != nil {
 		return err
@@ -78,6 +80,7 @@ func (d *demo) tell(ctx context.Context) error {
 		}
 	}
 	h, s1, s2 := on[0], on[1], on[2]
+	fmt.Fprintln(d.out)
 	d.say("Each wg-apply has made a private key, which never leaves its machine.")
 
 	d.title("The Nodes: a folder of manifests, in place of the API server")
@@ -91,9 +94,13 @@ func (d *demo) tell(ctx context.Context) error {
 	h.show("cat " + nodes + "/spoke-1.yaml")
 
 	d.title("From the Nodes to a proposal, and from the proposal to the file in force")
-	if err := errors.Join(h.waitForPeers(ctx, 2), s1.waitForPeers(ctx, 1), s2.waitForPeers(ctx, 1)); err != nil {
+	if err := errors.Join(h.render(), h.waitForPeers(ctx, 2), s1.render(), s2.render()); err != nil {
 		return err
 	}
+	if err := errors.Join(s1.waitForPeers(ctx, 1), s2.waitForPeers(ctx, 1)); err != nil {
+		return err
+	}
+	fmt.Fprintln(d.out)
 	d.say("What wg-render proposes on the hub. It has no private key, and needs no privilege:")
 	h.show("cat " + proposals + "/wg0.conf")
 	d.say("What wg-apply made of it, once checked: a complete wg-quick file. The difference:")
@@ -122,9 +129,10 @@ func (d *demo) tell(ctx context.Context) error {
 	}
 	pause(ctx, time.Second)
 	dropped := time.Now()
-	if err := errors.Join(s3.register(), s3.ping(ctx, s1)); err != nil {
+	if err := errors.Join(s3.register(), h.waitForPeers(ctx, 3), s3.render(), s3.ping(ctx, s1)); err != nil {
 		return err
 	}
+	fmt.Fprintln(d.out)
 	d.say("Its manifest was dropped into the folder; %.1f s later it reached spoke-1 through the hub:",
 		time.Since(dropped).Seconds())
 	h.show("wg show wg0 allowed-ips")

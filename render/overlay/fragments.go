@@ -48,21 +48,21 @@ func staticPeers(self Self, fragments []Fragment, last []wgquick.Peer) ([]wgquic
 			}
 			keys[k] = origin.String()
 			peer.Origin, peer.Line, peer.Held = origin, 0, time.Time{}
-			var own []netip.Prefix
+			var granted []netip.Prefix
+			own := make(map[netip.Prefix]bool, len(peer.AllowedIPs))
 			for _, p := range peer.AllowedIPs {
 				p = p.Masked()
 				switch {
-				case slices.Contains(own, p):
+				case own[p]:
 				case prefixes[p] != "":
 					refuse("AllowedIPs", p.String(), "held by "+prefixes[p])
 				default:
-					own = append(own, p)
+					own[p] = true
+					prefixes[p] = origin.String()
+					granted = append(granted, p)
 				}
 			}
-			for _, p := range own {
-				prefixes[p] = origin.String()
-			}
-			peer.AllowedIPs = own
+			peer.AllowedIPs = granted
 			peers = append(peers, peer)
 		}
 	}

@@ -28,8 +28,8 @@ type Status struct {
 	Held      []Held            `json:"held,omitempty"`     // removals that wait for "wg-apply accept"
 	Warnings  []string          `json:"warnings,omitempty"`
 	Waiting   string            `json:"waiting,omitempty"` // the path of the file that an interface without one in force waits for
-	DNS       []string          `json:"dns,omitempty"`   // what resolvconf was last given for the interface, as the file says it
-	Peers     []Peer            `json:"peers,omitempty"` // by public key
+	DNS       []string          `json:"dns,omitempty"`     // what resolvconf was last given for the interface, as the file says it
+	Peers     []Peer            `json:"peers,omitempty"`   // by public key
 }
 
 // Held is one peer, or one prefix of a peer, that the proposal no longer has and that is kept.

@@ -194,12 +194,18 @@ func TestAKubeletsCredential(t *testing.T) {
 	if _, synced := src.Snapshot(); synced {
 		t.Error("synced without having seen the hubs")
 	}
+	if err := src.Trouble(); err == nil || err.Error() != errs[0] {
+		t.Errorf("its trouble is %v", err)
+	}
 	if err := src.Publish(context.Background(), map[string]string{prefix + "peer": "true"}, nil); err != nil {
 		t.Errorf("a kubelet may register all the same: %v", err)
 	}
 
 	api.letKubelets("list", "watch")
 	src.has("hub", "spoke")
+	if err := src.Trouble(); err != nil {
+		t.Errorf("its trouble is still %v", err)
+	}
 	if len(src.log.errors("reads Nodes again")) != 1 {
 		t.Error("does not say that it reads again")
 	}
@@ -210,6 +216,13 @@ func TestACredentialThatMayListAndNotWatch(t *testing.T) {
 	api.letKubelets("list")
 	api.create(node("hub", []string{"hub=true"}, nil))
 	src := run(t, api.kubelet("spoke"), kube.Config{Node: "spoke", Role: overlay.Spoke})
+	src.eventually("synced, and without trouble before", func() bool {
+		_, synced := src.Snapshot()
+		if err := src.Trouble(); err != nil {
+			t.Fatalf("a list is on its way, and its trouble is %v", err)
+		}
+		return synced
+	})
 	src.has("hub")
 	time.Sleep(2 * time.Second) // client-go has tried a few more times by then
 	if errs := src.log.errors("cannot read Nodes"); len(errs) != 1 || !strings.Contains(errs[0], "cannot watch") {

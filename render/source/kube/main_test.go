@@ -35,6 +35,7 @@ const prefix = "wireguard.kube/"
 var (
 	_ render.Source    = (*kube.Source)(nil)
 	_ render.Publisher = (*kube.Source)(nil)
+	_ render.Remote    = (*kube.Source)(nil)
 )
 
 // shared is one API server for all tests, made by the first that needs it. Each test begins without Nodes.

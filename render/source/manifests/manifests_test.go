@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +85,32 @@ func TestParse(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.faults, faults); diff != "" {
 				t.Errorf("faults (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestParseUnread: which Nodes a file hides that never could be read.
+func TestParseUnread(t *testing.T) {
+	broken := func(name string) string { return node(name) + "  labels: {wireguard.kube/peer: true}\n" }
+	for name, tc := range map[string]struct {
+		content string
+		unread  []string
+		whole   bool
+	}{
+		"nothing is wrong":      {node("a"), nil, true},
+		"a label is no string":  {broken("b") + "---\n" + broken("a") + "---\n" + node("c"), []string{"a", "b"}, true},
+		"good and broken":       {broken("a") + "---\n" + node("a"), nil, true},
+		"twice":                 {node("a") + "---\n" + node("a"), nil, true},
+		"kind in small letters": {strings.Replace(node("a"), "Node", "node", 1), []string{"a"}, true},
+		"no name":               {"kind: Node\n---\n" + broken("a"), []string{"a"}, false},
+		"not YAML":              {"{broken", nil, false},
+		"empty":                 {"", nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, _ := parse("f.yaml", []byte(tc.content), manifest{})
+			if !slices.Equal(m.unread, tc.unread) || m.whole != tc.whole {
+				t.Errorf("unread %v, whole %v; want %v, %v", m.unread, m.whole, tc.unread, tc.whole)
 			}
 		})
 	}
