@@ -50,11 +50,11 @@ func TestManyPeers(t *testing.T) {
 			return s.Apply(context.Background(), plan.Diff(want, plan.Live{}))
 		})
 		var live plan.Live
-		timed("underlay", 2*time.Second, func() error {
+		timed("underlay", 30*time.Second, func() error {
 			_, err := s.Underlay(context.Background(), "wg0", c)
 			return err
 		})
-		timed("observe", 2*time.Second, func() (err error) {
+		timed("observe", 30*time.Second, func() (err error) {
 			live, err = s.Observe(context.Background(), "wg0")
 			return err
 		})
@@ -65,11 +65,11 @@ func TestManyPeers(t *testing.T) {
 			t.Errorf("something is left to do: %d steps", len(left.Steps))
 		}
 		moved := netip.MustParsePrefix("10.200.0.0/24")
-		timed("one prefix more", time.Second, func() error {
+		timed("one prefix more", 30*time.Second, func() error {
 			return s.Apply(context.Background(), plan.Plan{Interface: "wg0", Steps: []plan.Step{
 				plan.AddPrefixes{Iface: "wg0", PublicKey: keyOf(7), Prefixes: []netip.Prefix{moved}}}})
 		})
-		timed("one prefix less", time.Second, func() error {
+		timed("one prefix less", 30*time.Second, func() error {
 			return s.Apply(context.Background(), plan.Plan{Interface: "wg0", Steps: []plan.Step{
 				plan.DropPrefixes{Iface: "wg0", PublicKey: keyOf(7), Prefixes: []netip.Prefix{moved}}}})
 		})

@@ -8,6 +8,7 @@
 # Beside a FILE that they accept it leaves FILE.quick (wg-quick's own keys) and FILE.dump (the device);
 # beside any, FILE.err.
 
+# shellcheck source=/dev/null
 source <(sed '/function override insertion point/q' "$(command -v wg-quick)")
 set +e
 device=$1
@@ -24,6 +25,7 @@ while read -r file; do
 		set -e
 		parse_options "$file"
 		wg setconf "$device" <(cmd_strip)
+		# shellcheck disable=SC2034 # those functions read it
 		INTERFACE=lo
 		printf 'link set dev lo mtu 65536 up\naddress flush dev lo\n' | ip -batch -
 		for address in "${ADDRESSES[@]}"; do add_addr "$address"; done
