@@ -10,7 +10,7 @@ import (
 	"wg-kube/render/overlay"
 )
 
-// Node takes from n what the overlay needs. Addresses and pod CIDRs that do not parse are left out: the API server
+// Node takes from n what the overlay needs. Addresses that do not parse are left out: the API server
 // checks them, and no claim is made with them.
 func Node(n *corev1.Node) overlay.Node {
 	o := overlay.Node{
