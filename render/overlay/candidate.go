@@ -50,6 +50,12 @@ func (c *candidate) lastEndpoint() (netip.AddrPort, bool) {
 	return c.last.Endpoint.AddrPort()
 }
 
+// lostLastGood reports whether c was not granted something that it wanted because it had it.
+func (c *candidate) lostLastGood() bool {
+	return c.lastGoodEndpoint && c.wantEndpoint != c.endpoint ||
+		slices.ContainsFunc(c.wantPrefixes, func(p netip.Prefix) bool { return c.lastGoodPrefixes[p] && !slices.Contains(c.prefixes, p) })
+}
+
 // hear turns what c's Node says into what it wants, and judges that by itself. It is false if c cannot be a peer.
 func (j *judge) hear(c *candidate) bool {
 	s := read(c.node, j.policy.Prefix)

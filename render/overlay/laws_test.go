@@ -65,7 +65,7 @@ func consistent(t testing.TB, self Self, s Snapshot, c *wgquick.Config) {
 		isHub[name] = self.Role == Spoke
 	}
 	for _, n := range s.Nodes {
-		isHub[n.Name] = self.Role == Spoke && n.Labels[kubePrefix+LabelHub] == "true"
+		isHub[n.Name] = isHub[n.Name] || self.Role == Spoke && n.Labels[kubePrefix+LabelHub] == "true"
 	}
 	for i, a := range c.Peers {
 		for _, b := range c.Peers[i+1:] {
