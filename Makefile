@@ -14,7 +14,7 @@ device_tests = $(shell grep -rl --include='*_test.go' '\<Main(m)' . | xargs -n 1
 scripts      = $(shell grep -rlE --exclude-dir=.git --exclude-dir=bin '^\#!/bin/(ba)?sh' .)
 
 .NOTPARALLEL:
-.PHONY: build demo test check test-machine test-kernel apiserver kernel setup install clean help
+.PHONY: build demo test check test-machine test-kernel test-live apiserver kernel setup install clean help
 
 build: ## the programs, in bin/ (the default)
 	$(GOBUILD) -o $(BIN)/ ./cmd/...
@@ -40,6 +40,9 @@ test-kernel: build # the tests on devices once more, in a User-mode Linux with W
 		CGO_ENABLED=0 WGKUBE_BIN=$(BIN) WGKUBE_APISERVER=$$($(APISERVER)/build.sh) go test -count=1 -timeout 20m -exec $(UML)/run.sh $(device_tests); \
 	elif [ "$$WGKUBE_REQUIRE" = all ]; then exit 1; \
 	else echo "the tests on a kernel with WireGuard are left out"; fi
+
+test-live: build ## what a change costs those it does not concern, with packets on their way; minutes, on a quiet machine
+	WGKUBE_BIN=$(BIN) go test -tags live -count=1 -timeout 20m ./apply/live
 
 apiserver: # kube-apiserver and etcd, built once and kept in ~/.cache/wg-kube
 	$(APISERVER)/build.sh

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"wg-kube/templates/wgquick"
 )
 
 // zeros never ends.
@@ -14,7 +16,7 @@ type zeros struct{}
 func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
 func TestFilesThatAreTooLong(t *testing.T) {
-	if b, err := readAll("x", io.LimitReader(zeros{}, maxSize)); err != nil || len(b) != maxSize {
+	if b, err := readAll("x", io.LimitReader(zeros{}, wgquick.MaxSize)); err != nil || len(b) != wgquick.MaxSize {
 		t.Errorf("the longest that is read: %d bytes, %v", len(b), err)
 	}
 	// It was short enough when it was opened. Its first part alone may be a valid file with fewer peers.
@@ -23,7 +25,7 @@ func TestFilesThatAreTooLong(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "wg0.conf")
 	write(t, path, "[Interface]\n")
-	must(t, os.Truncate(path, maxSize+1))
+	must(t, os.Truncate(path, wgquick.MaxSize+1))
 	if err := Check(path, false); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("checked: %v", err)
 	}

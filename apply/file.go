@@ -17,9 +17,6 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-// maxSize of a file that is read, in bytes: 2^16 peers have room in it.
-const maxSize = 16 << 20
-
 // notYet is the error of a file that may still be in the making: it is to be looked at again after that long.
 type notYet time.Duration
 
@@ -78,8 +75,8 @@ func regular(fi fs.FileInfo) error {
 		return errors.New("a folder, not a regular file")
 	case !fi.Mode().IsRegular():
 		return fmt.Errorf("not a regular file (%s)", fi.Mode())
-	case fi.Size() > maxSize:
-		return fmt.Errorf("%d bytes, more than the %d that are read", fi.Size(), maxSize)
+	case fi.Size() > wgquick.MaxSize:
+		return fmt.Errorf("%d bytes, more than the %d that are read", fi.Size(), wgquick.MaxSize)
 	}
 	return nil
 }
@@ -121,12 +118,12 @@ func read(path string, f *os.File, fi fs.FileInfo, settle *watch.Settler) (*text
 
 // readAll reads f, whatever its size was when it was opened. A file with a part missing may be a valid one.
 func readAll(path string, f io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	b, err := io.ReadAll(io.LimitReader(f, wgquick.MaxSize+1))
 	if err != nil {
 		return nil, plain(path, err)
 	}
-	if len(b) > maxSize {
-		return nil, fmt.Errorf("%s: more than the %d bytes that are read", path, maxSize)
+	if len(b) > wgquick.MaxSize {
+		return nil, fmt.Errorf("%s: more than the %d bytes that are read", path, wgquick.MaxSize)
 	}
 	return b, nil
 }

@@ -89,7 +89,7 @@ func TestReadProposalRefuses(t *testing.T) {
 		}, "mode 0602"},
 		{"one byte more than 16 MiB", func(t *testing.T, path string) {
 			write(t, path, "")
-			must(t, os.Truncate(path, maxSize+1))
+			must(t, os.Truncate(path, wgquick.MaxSize+1))
 		}, "16777217 bytes"},
 		{"a truncated file of wg-render", func(t *testing.T, path string) {
 			s := rendered(t, 1, 2, 3)

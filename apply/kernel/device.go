@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
@@ -82,7 +83,7 @@ func (a *applying) setDevice(ctx context.Context, st plan.SetDevice) error {
 	cfg := wgtypes.Config{PrivateKey: (*wgtypes.Key)(st.PrivateKey)}
 	if st.ListenPort != nil {
 		if taken(*st.ListenPort) {
-			return fmt.Errorf("listen port %d is taken by another socket", *st.ListenPort)
+			return errTaken(*st.ListenPort)
 		}
 		port := int(*st.ListenPort)
 		cfg.ListenPort = &port
@@ -91,7 +92,17 @@ func (a *applying) setDevice(ctx context.Context, st plan.SetDevice) error {
 		mark := int(*st.FwMark)
 		cfg.FirewallMark = &mark
 	}
-	return a.configure(ctx, a.iface, cfg)
+	err := a.configure(ctx, a.iface, cfg)
+	// wgctrl passes a userspace device's errno on as text.
+	if number := fmt.Sprintf("errno=-%d", unix.EADDRINUSE); err != nil && cfg.ListenPort != nil &&
+		(errors.Is(err, unix.EADDRINUSE) || strings.Contains(err.Error(), number)) {
+		return errTaken(*st.ListenPort) // in the last moment
+	}
+	return err
+}
+
+func errTaken(port uint16) error {
+	return fmt.Errorf("listen port %d is taken by another socket", port)
 }
 
 // taken reports whether some socket has the port. A device is not left to find that out: one in user space first
