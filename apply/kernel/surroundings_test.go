@@ -41,7 +41,7 @@ func TestForwardDrops(t *testing.T) {
 		"loopback by its index":           {forward(drop, `iif "lo" accept`), found},
 		"everything is accepted":          {forward(drop, "counter accept"), nil},
 		"everything is rejected":          {forward(pass, `ct state established accept; counter reject`), found},
-		"everything is dropped at last":   {forward(pass, "ct state established accept; log drop"), found},
+		"everything is dropped at last":   {forward(pass, "ct state established accept; counter drop"), found},
 		"some of it is dropped at last":   {forward(pass, "tcp dport 22 drop"), nil},
 		"accepted in a chain further on":  {table("chain more { accept; }\nchain forward { " + drop + " jump more; }"), nil},
 		"named in a chain further on":     {table("chain more { iifname \"wg0\" accept; }\nchain forward { " + drop + " jump more; }"), nil},
