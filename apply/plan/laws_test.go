@@ -25,7 +25,7 @@ func FuzzLaws(f *testing.F) {
 		u := Underlay{Tables: map[string]uint32{"lab": 77}, MTU: 1500}
 		want, err := Want(w.config(), "wg0", u)
 		if err != nil {
-			t.Skip(err) // of such files Want has its own test
+			return // a file that is refused has no plan
 		}
 		live := w.live(u)
 		checkLaws(t, want, live, Diff(want, live))
