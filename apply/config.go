@@ -31,6 +31,7 @@ type Config struct {
 	PrivateKeyFile string        // a key that is taken instead of making one; empty: none
 	Hooks          bool          // the hooks of a file made by hand are run; see commands.go
 	DNS            bool          // its DNS is given to resolvconf; see commands.go
+	PeerMetrics    bool          // what is known of each peer is among the metrics
 
 	System System
 	// Events signals when something that may concern one of the interfaces has changed in the kernel. Nil: it is

@@ -71,6 +71,9 @@ func (i *iface) device(ctx context.Context, l *look) {
 			return
 		}
 		l.steps = len(p.Steps)
+		if l.drift {
+			l.repairs = kinds(p)
+		}
 		sayPlan(i.log, p, l.drift)
 		live = live.After(p)
 	} else {

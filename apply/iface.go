@@ -59,14 +59,15 @@ func (a promotion) again(b promotion) bool {
 
 // look is what came of one look.
 type look struct {
-	status status.Status
-	again  time.Duration // when to look again, for a file is being written or a deadline is near; zero: no need
-	early  bool          // nothing was done: the file in force is being written, or somebody else is at work
-	peers  int           // in the file in force
-	steps  int           // done
-	drift  bool          // though the file has not changed
-	live   *plan.Live    // nil: the device was not looked at
-	err    error         // why it has to be tried again
+	status  status.Status
+	again   time.Duration  // when to look again, for a file is being written or a deadline is near; zero: no need
+	early   bool           // nothing was done: the file in force is being written, or somebody else is at work
+	peers   int            // in the file in force
+	steps   int            // done
+	drift   bool           // though the file has not changed
+	repairs map[string]int // the steps done, by kind, if it was drift
+	live    *plan.Live     // nil: the device was not looked at
+	err     error          // why it has to be tried again
 }
 
 func (c Config) newIface(name string, wake func()) *iface {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -48,7 +49,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer cancel()
 	defer service.Stopping()
 	running.Go(func() { files.Run(ctx) })
-	running.Go(func() { service.Watchdog(ctx, d.alive) })
+	running.Go(func() { service.Watchdog(ctx, func() bool { return d.Alive() == nil }) })
 	var events <-chan struct{}
 	if d.Events != nil {
 		events = d.Events(ctx, d.concerns)
@@ -127,18 +128,18 @@ func (d *Daemon) tell() {
 // stuck is how long a look may take: long enough for a first one with very many peers.
 const stuck = 5 * time.Minute
 
-func (d *Daemon) alive() bool {
-	return !slices.ContainsFunc(d.all(), func(l *loop) bool {
-		since := l.state().since
-		return !since.IsZero() && time.Since(since) > stuck
-	})
+// Alive says which loop is stuck, nil if none is.
+func (d *Daemon) Alive() error {
+	for _, l := range d.all() {
+		if since := l.state().since; !since.IsZero() && time.Since(since) > stuck {
+			return fmt.Errorf("%s: the device does not answer", l.iface.name)
+		}
+	}
+	return nil
 }
 
-// Healthy says what is wrong with the daemon itself: a refused file or a peer that is held are not.
-func (d *Daemon) Healthy() error {
-	if !d.alive() {
-		return errors.New("a device does not answer")
-	}
+// Ready says what has not been looked at yet. A refused file and a peer that is held have been.
+func (d *Daemon) Ready() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.found {
@@ -170,8 +171,9 @@ type state struct {
 	looked bool          // at least once, and the file in force was not being written
 	since  time.Time     // of the look under way; zero: there is none
 
-	looks, failures, steps, drifts int       // so far
-	right                          time.Time // when the device was last seen to be, or made, as the file says
+	looks, failures, steps int            // so far
+	repairs                map[string]int // so far, by kind; never changed, only replaced
+	right                  time.Time      // when the device was last seen to be, or made, as the file says
 }
 
 func newLoop(c Config, name string) *loop {
@@ -253,8 +255,14 @@ func (l *loop) look(ctx context.Context, device bool) look {
 	if got.err != nil {
 		n.failures++
 	}
-	if got.drift {
-		n.drifts++
+	if len(got.repairs) > 0 {
+		n.repairs = maps.Clone(n.repairs)
+		if n.repairs == nil {
+			n.repairs = map[string]int{}
+		}
+		for kind, count := range got.repairs {
+			n.repairs[kind] += count
+		}
 	}
 	if got.live != nil {
 		n.live, n.right = got.live, time.Now()

@@ -54,7 +54,7 @@ func TestDaemonFollowsTheFiles(t *testing.T) {
 	d := h.run(t)
 	h.eventually(t, "the file that was there is applied", func() bool { return h.kernel.peers("wg0") == 1 })
 	h.eventually(t, "the other has its key", func() bool { return !h.status(t, "wg1").PublicKey.IsZero() })
-	h.eventually(t, "healthy", func() bool { return d.Healthy() == nil })
+	h.eventually(t, "ready", func() bool { return d.Ready() == nil })
 
 	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
 	h.write(t, h.proposal("wg1"), rendered(t, 1, 2, 3))
@@ -86,7 +86,7 @@ func TestDaemonOneDoesNotWaitForAnother(t *testing.T) {
 	h.eventually(t, "and again", func() bool { return h.kernel.peers("good") == 2 })
 	h.eventually(t, "the broken one is refused", func() bool { return len(h.status(t, "broken").Refused) == 1 })
 	h.eventually(t, "the failing one says so", func() bool { return len(h.status(t, "failing").Errors) == 1 })
-	if d.Healthy() == nil {
+	if d.Ready() == nil {
 		t.Error("the slow one has not been looked at")
 	}
 	close(h.kernel.hang["slow"])
@@ -156,18 +156,33 @@ func TestNamesNeverHoldUpTheRest(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	h := newHouse(t)
 	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	h.PeerMetrics = true
 	d := h.run(t)
-	h.eventually(t, "applied", func() bool { return d.Healthy() == nil })
+	h.eventually(t, "applied", func() bool { return d.Ready() == nil })
+	h.kernel.change("wg0", func(l *plan.Live) { l.Routes = nil })
+	signal(h.kernel.events)
+	h.eventually(t, "repaired", func() bool { return strings.Contains(h.log.take(), "msg=drift") })
+	h.eventually(t, "counted", func() bool { return len(d.all()[0].state().repairs) > 0 })
 	r := prometheus.NewPedanticRegistry()
 	must(t, r.Register(d))
 	families, err := r.Gather()
 	must(t, err)
 	got := map[string]float64{}
 	for _, f := range families {
-		m := f.GetMetric()[0]
-		got[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "kind" {
+					name += " " + l.GetValue()
+				}
+			}
+			got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
 	}
-	for name, want := range map[string]float64{"wg_apply_in_sync": 1, "wg_apply_peers": 2, "wg_apply_refused": 0, "wg_apply_held_peers": 0} {
+	for name, want := range map[string]float64{
+		"wg_apply_in_sync": 1, "wg_apply_peers": 2, "wg_apply_device_peers": 2, "wg_apply_refused": 0, "wg_apply_held_peers": 0,
+		"wg_apply_file_info": 1, "wg_apply_drift_repairs_total route": 2, "wg_apply_drift_repairs_total peer": 0,
+	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %v, want %v", name, v, want)
 		}

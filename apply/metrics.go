@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"wg-kube/apply/plan"
 )
 
 // metric is one row of /metrics: for each interface a number that is read when it is asked for.
@@ -24,6 +26,7 @@ func rows() []metric {
 		row("in_sync", "1 if the device is as the file in force says.", gauge, func(s state) float64 { return number(s.inSync()) }),
 		row("last_in_sync_timestamp_seconds", "When the device was last seen to be as the file says.", gauge, func(s state) float64 { return seconds(s.right) }),
 		row("peers", "Peers in the file in force.", gauge, func(s state) float64 { return float64(s.last.peers) }),
+		row("device_peers", "Peers of the device, when it was last looked at.", gauge, func(s state) float64 { return float64(s.devicePeers()) }),
 		row("refused", "Faults of the proposal and the file in force.", gauge, func(s state) float64 { return float64(len(s.last.status.Refused)) }),
 		row("errors", "Reasons why the device is not as the file in force says.", gauge, func(s state) float64 { return float64(len(s.last.status.Errors)) }),
 		row("held_peers", `Peers that wait for "wg-apply accept" to be removed.`, gauge, func(s state) float64 {
@@ -37,10 +40,16 @@ func rows() []metric {
 		row("looks_total", "Looks at the files and the device.", counter, func(s state) float64 { return float64(s.looks) }),
 		row("failures_total", "Looks that failed and were tried again.", counter, func(s state) float64 { return float64(s.failures) }),
 		row("steps_total", "Changes made to the device.", counter, func(s state) float64 { return float64(s.steps) }),
-		row("drifts_total", "Times the device was repaired though the file had not changed.", counter, func(s state) float64 { return float64(s.drifts) }),
 		row("look_seconds", "How long the last look took.", gauge, func(s state) float64 { return s.took.Seconds() }),
 	}
 }
+
+var (
+	fileInfo = prometheus.NewDesc("wg_apply_file_info", "1: the hashes of the files last read, and of the one that the device was last made to match.",
+		[]string{"iface", "proposed", "in_force", "applied"}, nil)
+	repairs = prometheus.NewDesc("wg_apply_drift_repairs_total", "Changes made to the device though its file had not changed, by what was repaired.",
+		[]string{"iface", "kind"}, nil)
+)
 
 // What is known of each peer, as of the last look at the device.
 var (
@@ -55,9 +64,13 @@ func (d *Daemon) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range rows() {
 		ch <- m.desc
 	}
-	ch <- peerHandshake
-	ch <- peerReceived
-	ch <- peerSent
+	ch <- fileInfo
+	ch <- repairs
+	if d.PeerMetrics {
+		ch <- peerHandshake
+		ch <- peerReceived
+		ch <- peerSent
+	}
 }
 
 // Collect sends what is known of every interface. The device is not asked: a scrape costs it nothing.
@@ -68,7 +81,12 @@ func (d *Daemon) Collect(ch chan<- prometheus.Metric) {
 		for _, m := range all {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), l.iface.name)
 		}
-		if s.live == nil {
+		st := s.last.status
+		ch <- prometheus.MustNewConstMetric(fileInfo, prometheus.GaugeValue, 1, l.iface.name, st.Proposed, st.InForce, st.Applied)
+		for _, kind := range allKinds {
+			ch <- prometheus.MustNewConstMetric(repairs, prometheus.CounterValue, float64(s.repairs[kind]), l.iface.name, kind)
+		}
+		if s.live == nil || !d.PeerMetrics {
 			continue
 		}
 		for _, p := range s.live.Peers {
@@ -78,6 +96,40 @@ func (d *Daemon) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(peerSent, prometheus.CounterValue, float64(p.TxBytes), labels...)
 		}
 	}
+}
+
+// The kinds of what is repaired.
+var allKinds = [...]string{"link", "address", "device", "peer", "route", "rule", "firewall"}
+
+// kinds counts the steps of p.
+func kinds(p plan.Plan) map[string]int {
+	n := map[string]int{}
+	for _, s := range p.Steps {
+		switch s.(type) {
+		case plan.AddLink, plan.SetMTU, plan.SetUp:
+			n["link"]++
+		case plan.AddAddress, plan.DelAddress:
+			n["address"]++
+		case plan.SetDevice:
+			n["device"]++
+		case plan.AddRoute, plan.DelRoute:
+			n["route"]++
+		case plan.AddRule, plan.DelRule:
+			n["rule"]++
+		case plan.SetFirewall, plan.DelFirewall, plan.SetSrcValidMark:
+			n["firewall"]++
+		default:
+			n["peer"]++
+		}
+	}
+	return n
+}
+
+func (s state) devicePeers() int {
+	if s.live == nil {
+		return 0
+	}
+	return len(s.live.Peers)
 }
 
 // inSync reports whether the device is as the file in force says, as far as the last look knows.

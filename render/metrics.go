@@ -60,6 +60,16 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
+// Requests counts what is asked of the API server.
+func (m *Metrics) Requests() *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "wg_render_api_requests_total",
+		Help: "Requests to the API server, by method and by the status code of the answer; <error>: there was none.",
+	}, []string{"method", "code"})
+	m.registry.MustRegister(c)
+	return c
+}
+
 // SourceFaults reports the faults of a source, counted when the metric is read.
 func (m *Metrics) SourceFaults(source string, count func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

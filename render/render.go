@@ -54,7 +54,7 @@ type Loop struct {
 	refused   map[string]overlay.Rejection // those last logged
 	seen      map[string]bool              // the Nodes seen since the start
 	said      said
-	health    atomic.Pointer[error]
+	unready   atomic.Pointer[error] // why the proposal is not what the sources ask for; nil: it has not been looked at
 }
 
 // New starts to watch the folders of c. Run or Once must be called.
@@ -203,12 +203,12 @@ func (l *Loop) wait(ctx context.Context) error {
 	}
 }
 
-// Healthy returns why the last proposal could not be made or written, nil if it could.
-func (l *Loop) Healthy() error {
-	if err := l.health.Load(); err != nil {
-		return *err
+// Ready returns why the proposal on disk is not what the sources ask for, nil if it is.
+func (l *Loop) Ready() error {
+	if why := l.unready.Load(); why != nil {
+		return *why
 	}
-	return nil
+	return fmt.Errorf("%s: nothing is proposed yet", l.path())
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -405,8 +405,8 @@ func TestFolderOfProposalsThatIsNotThere(t *testing.T) {
 	c.synced = true
 	b.run(onlySource{c})
 	b.eventually("it is said", func() bool { return strings.Contains(b.log.String(), "not proposed") })
-	if b.loop.Healthy() == nil {
-		t.Error("it says that it is healthy")
+	if b.loop.Ready() == nil {
+		t.Error("it says that it is ready")
 	}
 	if err := os.Mkdir(b.out, 0o755); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,7 +15,11 @@ import (
 // tell says how things stand: to the log what has changed, to the metrics and to systemd all of it.
 // r is nil where the proposal on disk stays as it is.
 func (l *Loop) tell(v view, r *rendered, err error) {
-	l.health.Store(&err)
+	unready := err
+	if err == nil && v.waits != "" {
+		unready = errors.New("waiting for " + v.waits)
+	}
+	l.unready.Store(&unready)
 	if err != nil {
 		l.Metrics.failures.Inc()
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,8 +22,8 @@ func (p *program) run() *cobra.Command {
 			if p.Resync < 0 || p.GoneAfter < 0 {
 				return cli.Usagef("--resync and --gone-after: less than nothing")
 			}
-			if err := checkAddr(metricsAddr); err != nil {
-				return cli.Usagef("--metrics-addr: %q: %w", metricsAddr, err)
+			if err := service.CheckAddr(metricsAddr); err != nil {
+				return cli.Usagef("--metrics-addr: %w", err)
 			}
 			p.sayMisnamed()
 			k, err := p.open()
@@ -38,7 +36,8 @@ func (p *program) run() *cobra.Command {
 			registry := prometheus.NewRegistry()
 			registry.MustRegister(d, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 			go func() {
-				if err := service.Serve(c.Context(), metricsAddr, registry, d.Healthy); err != nil {
+				h := service.HTTP{Addr: metricsAddr, Metrics: registry, Alive: d.Alive, Ready: d.Ready}
+				if err := h.Serve(c.Context()); err != nil {
 					p.Log.Error("no metrics are served", "err", err) // the tunnel matters more
 				}
 			}()
@@ -47,21 +46,7 @@ func (p *program) run() *cobra.Command {
 	}
 	c.Flags().DurationVar(&p.Resync, "resync", 30*time.Second, "how often a device is looked at when nothing happens; 0: never")
 	c.Flags().DurationVar(&p.GoneAfter, "gone-after", 0, "take an interface down when its file has been gone for so long; 0: never")
-	c.Flags().StringVar(&metricsAddr, "metrics-addr", "", "serve /metrics and /healthz here, such as 127.0.0.1:9587")
+	c.Flags().StringVar(&metricsAddr, "metrics-addr", "127.0.0.1:9587", "serve /metrics, /healthz and /readyz here, or off")
+	c.Flags().BoolVar(&p.PeerMetrics, "metrics-peers", true, "handshake, received and sent bytes of each peer are among the metrics")
 	return p.beside(c)
-}
-
-// checkAddr says what is wrong with an address to listen on; "" is nowhere. Whether it is free is seen later.
-func checkAddr(addr string) error {
-	if addr == "" {
-		return nil
-	}
-	_, port, err := net.SplitHostPort(addr)
-	if err == nil {
-		_, err = net.LookupPort("tcp", port)
-	}
-	if err != nil {
-		return errors.New("HOST:PORT is wanted, such as 127.0.0.1:9587")
-	}
-	return nil
 }

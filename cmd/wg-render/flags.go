@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"wg-kube/internal/cli"
+	"wg-kube/internal/service"
 	"wg-kube/render/overlay"
 	"wg-kube/templates/wgquick"
 )
@@ -94,7 +94,7 @@ func (o *options) register(fs *pflag.FlagSet) {
 	fs.StringVar(&o.runDir, "run-dir", "/run/wg-kube", "where wg-apply says which public key the interface has")
 	fs.DurationVar(&o.settle, "settle", 100*time.Millisecond, "after a change, how long further ones are collected")
 
-	fs.StringVar(&o.metricsAddr, "metrics-addr", "", "serve /metrics and /healthz on this `HOST:PORT` (off)")
+	fs.StringVar(&o.metricsAddr, "metrics-addr", "127.0.0.1:9586", "serve /metrics, /healthz and /readyz on this `HOST:PORT`, or off")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")
 
@@ -169,14 +169,8 @@ func (o *options) check() error {
 	if o.listenPort == 0 {
 		return cli.Usagef("--listen-port: 0: the others must know the port, so the kernel cannot choose it")
 	}
-	if o.metricsAddr != "" {
-		host, port, err := net.SplitHostPort(o.metricsAddr)
-		if err == nil {
-			_, err = net.LookupPort("tcp", port)
-		}
-		if err != nil || strings.ContainsAny(host, " /") {
-			return cli.Usagef("--metrics-addr: %q: HOST:PORT is wanted, such as 127.0.0.1:9586", o.metricsAddr)
-		}
+	if err := service.CheckAddr(o.metricsAddr); err != nil {
+		return cli.Usagef("--metrics-addr: %w", err)
 	}
 	if o.settle < 0 {
 		return cli.Usagef("--settle: %v: it is negative", o.settle)

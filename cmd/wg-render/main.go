@@ -48,7 +48,9 @@ func runCommand(o *options) *cobra.Command {
 			return together(cmd.Context(),
 				p.loop.Run,
 				func(ctx context.Context) error {
-					if err := service.Serve(ctx, o.metricsAddr, p.registry, p.loop.Healthy); err != nil {
+					alive := func() error { return nil }
+					h := service.HTTP{Addr: o.metricsAddr, Metrics: p.registry, Alive: alive, Ready: p.loop.Ready}
+					if err := h.Serve(ctx); err != nil {
 						p.log.Error("no metrics are served", "err", err) // the proposal matters more
 					}
 					return nil

@@ -104,6 +104,7 @@ func (o *options) openNodes(c *render.Config) error {
 	}
 	c.Nodes = nodes
 	c.Metrics.SourceHeard("kube", nodes.LastSync)
+	kube.CountRequests(c.Metrics.Requests())
 	if len(o.apiServer) == 0 {
 		c.APIServer = nodes.APIServerAddrs
 	}

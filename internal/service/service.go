@@ -1,5 +1,5 @@
 // Package service is a daemon's side of its service manager: sd_notify(3) and the HTTP address on which
-// /metrics and /healthz are served. Without systemd, and without an address, it does nothing.
+// /metrics, /healthz and /readyz are served. Without systemd, and with the address Off, it does nothing.
 package service
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -47,25 +48,46 @@ func Watchdog(ctx context.Context, alive func() bool) {
 	}
 }
 
-// Serve serves /metrics from r and /healthz on addr until ctx is done. An empty addr serves nothing.
-func Serve(ctx context.Context, addr string, r *prometheus.Registry, healthy func() error) error {
-	if addr == "" {
+// Off is the address on which nothing is served.
+const Off = "off"
+
+// CheckAddr says what is wrong with an address to listen on. Whether it is free is seen later.
+func CheckAddr(addr string) error {
+	if addr == Off {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil || strings.ContainsAny(host, " /") {
+		return fmt.Errorf("%q: HOST:PORT is wanted, such as 127.0.0.1:9586, or off", addr)
+	}
+	return nil
+}
+
+// HTTP is what a daemon shows of itself. Whoever can reach Addr can read it: it holds names and public keys, no secret.
+type HTTP struct {
+	Addr    string // HOST:PORT, or Off
+	Metrics *prometheus.Registry
+	Alive   func() error // /healthz: what only a restart can cure; nil: nothing
+	Ready   func() error // /readyz: why the daemon is not yet, or no longer, as it should be; nil: it is
+}
+
+// Serve serves it until ctx is done.
+func (h HTTP) Serve(ctx context.Context) error {
+	if h.Addr == Off {
 		<-ctx.Done()
 		return nil
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", h.Addr)
 	if err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(r, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := healthy(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(h.Metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /healthz", probe(h.Alive))
+	mux.Handle("GET /readyz", probe(h.Ready))
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
@@ -73,4 +95,15 @@ func Serve(ctx context.Context, addr string, r *prometheus.Registry, healthy fun
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil
+}
+
+// probe answers 200 if there is nothing to say, else 503 with what there is.
+func probe(ask func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if err := ask(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	}
 }

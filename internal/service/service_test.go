@@ -51,7 +51,8 @@ func TestServe(t *testing.T) {
 	sick := errors.New("wg0: refused")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, addr, r, func() error { return sick }) }()
+	h := HTTP{Addr: addr, Metrics: r, Alive: func() error { return nil }, Ready: func() error { return sick }}
+	go func() { done <- h.Serve(ctx) }()
 	get := func(path string) (int, string) {
 		for range 1000 {
 			resp, err := http.Get("http://" + addr + path)
@@ -69,8 +70,11 @@ func TestServe(t *testing.T) {
 	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, "wgkube_test_total 1") {
 		t.Errorf("/metrics: %d\n%s", code, body)
 	}
-	if code, body := get("/healthz"); code != 503 || body != "wg0: refused\n" {
+	if code, body := get("/healthz"); code != 200 || body != "ok\n" {
 		t.Errorf("/healthz: %d %q", code, body)
+	}
+	if code, body := get("/readyz"); code != 503 || body != "wg0: refused\n" {
+		t.Errorf("/readyz: %d %q", code, body)
 	}
 	cancel()
 	if err := <-done; err != nil {
