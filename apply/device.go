@@ -93,7 +93,7 @@ func (i *iface) device(ctx context.Context, l *look) {
 // compare says what leads from live to want, and completes live with what is remembered.
 func (i *iface) compare(want plan.Desired, live *plan.Live, remembered []status.Peer) plan.Plan {
 	if !live.Exists {
-		roam(&want, remembered)
+		roam(&want, remembered, i.quiet)
 	}
 	recall(live, remembered)
 	i.quiet.note(live)

@@ -203,6 +203,22 @@ func TestDeviceDriftIsRepaired(t *testing.T) {
 	}
 }
 
+// A hub whose link somebody deletes calls the spokes that were talking: they would not notice for 15 seconds, or,
+// as here, not at all, for they have nothing to say.
+func TestDeviceGreetsAfterALinkIsMadeAnew(t *testing.T) {
+	a, b, file := pair(t)
+	before, _, _ := strings.Cut(file, "Endpoint")
+	a.Write(t, "/etc/wireguard/wg0.conf", before, 0o600)
+	a.start(t, "--resync", "100ms")
+	b.eventually(t, "the tunnel is up", "ping -c1 -W1 10.7.0.1")
+	a.eventually(t, "the spoke has been seen", "grep -q 10.9.0.2:51820 /run/wg-kube/wg0.json")
+	a.Run(t, "ip", "link", "del", "wg0")
+	a.eventually(t, "a new session", "wg show wg0 latest-handshakes | cut -f2 | grep -q '[1-9]'")
+	if out := a.Run(t, "wg", "show", "wg0", "persistent-keepalive"); !strings.HasSuffix(out, "\toff\n") {
+		t.Errorf("a keepalive is left: %s", out)
+	}
+}
+
 func TestDeviceFromAProposal(t *testing.T) {
 	m := newMachine(t, "spoke")
 	daemon := m.start(t, "--proposed", "wg0")

@@ -395,6 +395,39 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+func TestTalkersAreGreeted(t *testing.T) {
+	h := newHouse(t)
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 3)...))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	h.kernel.change("wg0", func(l *plan.Live) {
+		for n := range l.Peers { // the third was never heard of
+			if n < 2 {
+				l.Peers[n].Endpoint, l.Peers[n].LastHandshake = netip.MustParseAddrPort("192.0.2.9:9"), time.Now()
+			}
+		}
+		l.Peers[1].LastHandshake = time.Now().Add(-time.Hour)
+	})
+	h.look(t, i, true)
+	for _, c := range []struct {
+		who   string
+		iface *iface
+		want  int
+	}{
+		{"the one that was talking", i, 1},
+		{"those that have roamed, when we were not there", h.newIface("wg0", func() {}), 2},
+	} {
+		must(t, h.kernel.Delete(t.Context(), "wg0"))
+		h.kernel.sent()
+		if h.look(t, c.iface, true); strings.Count(h.kernel.sent(), "; wg set") != c.want {
+			t.Errorf("%s: %d are to be greeted", c.who, c.want)
+		}
+		h.kernel.change("wg0", func(l *plan.Live) {
+			l.Peers[0].Endpoint, l.Peers[1].Endpoint = netip.MustParseAddrPort("192.0.2.9:9"), netip.MustParseAddrPort("192.0.2.9:9")
+		})
+	}
+}
+
 func TestHooksAreNotRun(t *testing.T) {
 	h := newHouse(t)
 	touched := filepath.Join(t.TempDir(), "touched")

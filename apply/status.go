@@ -85,15 +85,19 @@ func name(live *plan.Live, want plan.Desired) {
 	}
 }
 
-// roam sends a new link's peers to where they were last seen, unless the file now says something else.
-func roam(want *plan.Desired, peers []status.Peer) {
+// roam sends a new link's peers to where they were last seen, unless the file now says something else, and says which
+// of them were talking then. Of those that this wg-apply has never seen, the ones that have roamed count as talking.
+func roam(want *plan.Desired, peers []status.Peer, seen silence) {
 	want.Peers = slices.Clone(want.Peers)
 	for i := range want.Peers {
 		p := &want.Peers[i]
 		s, ok := find(peers, p.PublicKey)
-		if ok && s.Asked == p.Asked && s.Roamed.IsValid() {
+		roamed := ok && s.Asked == p.Asked && s.Roamed.IsValid()
+		if roamed {
 			p.Endpoint = s.Roamed
 		}
+		was, known := seen[p.PublicKey]
+		p.Talking = was.talking || roamed && !known
 	}
 }
 
@@ -131,12 +135,14 @@ func find(peers []status.Peer, key wgquick.PublicKey) (status.Peer, bool) {
 	return peers[i], true
 }
 
-// silence tells which peers do not answer, from their counters at two moments.
+// silence tells which peers do not answer, from their counters at two moments, and which had a session at the last.
 type silence map[wgquick.PublicKey]talk
 
 type talk struct {
 	rx, tx int64     // when rx last changed
 	since  time.Time // when we were first seen to have sent since then; zero: we have not
+
+	talking bool // it had a session when it was last seen
 }
 
 // unanswered is how long we may send without an answer: WireGuard itself asks for a new handshake after 15 s.
@@ -154,6 +160,7 @@ func (s silence) note(live *plan.Live) {
 			t.since = live.Now
 		}
 		p.Unanswered = !t.since.IsZero() && live.Now.Sub(t.since) >= unanswered
+		t.talking = p.Talked(live.Now)
 		s[p.PublicKey] = t
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
@@ -103,6 +104,24 @@ func (a *applying) setDevice(ctx context.Context, st plan.SetDevice) error {
 
 func errTaken(port uint16) error {
 	return fmt.Errorf("listen port %d is taken by another socket", port)
+}
+
+// awaitPort waits until a device in user space has heard that its link is up, which it does by itself, and has opened
+// its port: before that it calls nobody. One that does not in time says why elsewhere.
+func (s *System) awaitPort(ctx context.Context, iface string) {
+	port := 0
+	for end := time.Now().Add(appearing); time.Now().Before(end); time.Sleep(appearing / 200) {
+		if port == 0 {
+			dev, err := s.device(ctx, iface)
+			if err != nil {
+				return
+			}
+			port = dev.ListenPort // zero until it is open, unless it was asked for
+		}
+		if port != 0 && taken(uint16(port)) {
+			return
+		}
+	}
 }
 
 // taken reports whether some socket has the port. A device is not left to find that out: one in user space first

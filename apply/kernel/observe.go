@@ -35,7 +35,7 @@ func (s *System) Observe(ctx context.Context, iface string) (plan.Live, error) {
 	return live, nil
 }
 
-// appearing is how long the socket of a wg-device may come after its link.
+// appearing is how long a wg-device may take to have its socket after its link, or its port after the link is up.
 const appearing = time.Second
 
 func (s *System) isTun(iface string) bool {

@@ -27,8 +27,9 @@ type peerChange struct {
 
 // peerChanges collects what neighbouring steps change in peers. The zero value is empty.
 type peerChanges struct {
-	list []peerChange
-	drop wgtypes.Key // the throw-away peer, which is the last of the list; zero: none
+	list    []peerChange
+	drop    wgtypes.Key // the throw-away peer, which is the last of the list; zero: none
+	greeted []plan.Greet
 }
 
 // add takes the step, and reports false if it does not touch peers.
@@ -61,6 +62,9 @@ func (p *peerChanges) add(step plan.Step) bool {
 		if st.Keepalive != nil {
 			c.PersistentKeepaliveInterval = seconds(*st.Keepalive)
 		}
+	case plan.Greet:
+		c = keepalive(st, plan.GreetKeepalive)
+		p.greeted = append(p.greeted, st)
 	case plan.AddPrefixes:
 		c = wgtypes.PeerConfig{PublicKey: wgtypes.Key(st.PublicKey), UpdateOnly: true, AllowedIPs: ipNets(st.Prefixes)}
 	case plan.RemovePeer:
@@ -96,13 +100,30 @@ func (p *peerChanges) throwAway() {
 	p.drop = wgtypes.Key{}
 }
 
+// all returns the changes with their ends: the throw-away peer goes, and so do the keepalives of those who were
+// greeted, together, for a key is in a message once.
+func (p *peerChanges) all() []peerChange {
+	p.throwAway()
+	for _, st := range p.greeted {
+		p.list = append(p.list, peerChange{keepalive(st, 0), st})
+	}
+	p.greeted = nil
+	return p.list
+}
+
+func keepalive(st plan.Greet, n uint16) wgtypes.PeerConfig {
+	return wgtypes.PeerConfig{PublicKey: wgtypes.Key(st.PublicKey), UpdateOnly: true, PersistentKeepaliveInterval: seconds(n)}
+}
+
 // setPeers sends what was collected. If a message fails, each of its peers is tried alone: one that the kernel will
 // not have costs no other anything, and is named.
 func (a *applying) setPeers(ctx context.Context, p *peerChanges) error {
-	p.throwAway()
+	if len(p.greeted) > 0 && a.isTun(a.iface) {
+		a.awaitPort(ctx, a.iface)
+	}
 	defer func() { *p = peerChanges{} }()
 	var errs []error
-	for _, msg := range messages(p.list) {
+	for _, msg := range messages(p.all()) {
 		err := a.configure(ctx, a.iface, wgtypes.Config{Peers: configs(msg)})
 		if err == nil {
 			continue

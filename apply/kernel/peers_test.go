@@ -83,6 +83,7 @@ func TestPeerMessages(t *testing.T) {
 		return plan.DropPrefixes{PublicKey: keyOf(n), Prefixes: prefixesOf(prefixes)}
 	}
 	set := func(n int) plan.Step { return plan.SetPeer{PublicKey: keyOf(n), Keepalive: new(uint16)} }
+	greet := func(n int) plan.Step { return plan.Greet{PublicKey: keyOf(n)} }
 	remove := func(n int) plan.Step { return plan.RemovePeer{PublicKey: keyOf(n)} }
 
 	tests := []struct {
@@ -97,6 +98,7 @@ func TestPeerMessages(t *testing.T) {
 		{name: "exactly one message of prefixes", steps: []plan.Step{add(0, 256)}, want: []string{"+0(256)"}},
 		{name: "a peer with more than fits", steps: []plan.Step{add(0, 600), add(1, 1)}, want: []string{"+0(256)", "=0(256)", "=0(88) +1(1)"}},
 		{name: "prefixes dropped", steps: []plan.Step{add(0, 1), drop(1, 2)}, want: []string{"+0(1) +throw-away(2)", "-throw-away"}},
+		{name: "the greeted share two messages", steps: []plan.Step{greet(0), greet(1), greet(2)}, want: []string{"=0 =1 =2", "=0 =1 =2"}},
 		{name: "drops share the throw-away peer", steps: []plan.Step{drop(0, 1), drop(1, 1), remove(2)}, want: []string{"+throw-away(2)", "-throw-away -2"}},
 	}
 	for _, tt := range tests {
@@ -107,8 +109,7 @@ func TestPeerMessages(t *testing.T) {
 					t.Fatalf("%T touches no peer", s)
 				}
 			}
-			p.throwAway()
-			if d := cmp.Diff(tt.want, draw(messages(p.list))); d != "" {
+			if d := cmp.Diff(tt.want, draw(messages(p.all()))); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})

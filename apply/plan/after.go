@@ -167,6 +167,8 @@ func (s SetPeer) after(m *model) {
 	}
 }
 
+func (Greet) after(*model) {}
+
 func (s AddPrefixes) after(m *model) {
 	if p := m.peers[s.PublicKey]; p != nil {
 		m.move(s.Prefixes, p)

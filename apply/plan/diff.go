@@ -16,7 +16,7 @@ func Diff(want Desired, live Live) Plan {
 	p.Interface = want.Interface
 	for _, stage := range [][]Step{
 		d.link(), d.firewall(), addresses.gain, d.device(),
-		peers.gain, peers.move, d.up(),
+		peers.gain, peers.move, d.up(), d.greet(),
 		routes.gain, mark.switched, rules.gain,
 		addresses.exchange,
 		rules.lose, mark.off, routes.lose, peers.lose, addresses.lose, routes.again, d.noFirewall(),

@@ -28,6 +28,11 @@ func FuzzLaws(f *testing.F) {
 			return // a file that is refused has no plan
 		}
 		live := w.live(u)
+		if !live.Exists {
+			for i := range want.Peers {
+				want.Peers[i].Talking = w.IntN(2) == 0
+			}
+		}
 		checkLaws(t, want, live, Diff(want, live))
 	})
 }
@@ -162,6 +167,11 @@ func checkOnlyOurs(t *testing.T, want Desired, at Live, s Step) {
 		if p := s.Route.Protocol; p != Protocol && (p != protocolBoot || want.Table == "off") {
 			t.Errorf("removes the route of somebody else: %s", s)
 		}
+	case Greet:
+		i := slices.IndexFunc(at.Peers, func(p Peer) bool { return p.PublicKey == s.PublicKey })
+		if !at.Up || i < 0 || at.Peers[i].Keepalive != 0 || !at.Peers[i].Endpoint.IsValid() {
+			t.Errorf("greets a peer that cannot be, or need not be: %s", s)
+		}
 	case DelRule:
 		if p := s.Rule.Protocol; p != Protocol && (p != protocolBoot || want.Table != "auto") {
 			t.Errorf("removes the rule of somebody else: %s", s)
@@ -250,6 +260,7 @@ func (w world) live(u Underlay) Live {
 		l = l.After(p)
 	}
 	l.Now = now
+	l.Up = l.Up && w.IntN(4) > 0
 	l.Userspace = w.IntN(2) == 0
 	if w.IntN(3) == 0 {
 		for i := range l.Routes {

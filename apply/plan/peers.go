@@ -96,6 +96,9 @@ func (d differ) setPeer(w, l *Peer) (set SetPeer, changed bool) {
 // keepalive, or we sent and nothing came back. An idle tunnel is not stale.
 func (p *Peer) Stale(now time.Time) bool { return p.old(now) && (p.Keepalive > 0 || p.Unanswered) }
 
+// Talked reports whether a live peer has, or had until just now, a session in which it may have been talking.
+func (p *Peer) Talked(now time.Time) bool { return !p.old(now) }
+
 // old reports whether the last handshake is; one that never was is.
 func (p *Peer) old(now time.Time) bool { return now.Sub(p.LastHandshake) > sessionAge }
 

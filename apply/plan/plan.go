@@ -11,8 +11,8 @@
 // where T is the device's mark or the table of a default route of ours, with the "lookup main
 // suppress_prefixlength 0" directly before it.
 //
-// The order of a plan: link, firewall, addresses, device, peers gained, prefixes moved, MTU and up, routes
-// gained, mark, rules gained; then rules, routes, prefixes, peers, addresses, firewall removed. So nothing that
+// The order of a plan: link, firewall, addresses, device, peers gained, prefixes moved, MTU and up, talkers
+// greeted, routes gained, mark, rules gained; then rules, routes, prefixes, peers, addresses, firewall removed. So nothing that
 // is wanted before and after is ever missing in between, and a plan that stops half way leaves a difference
 // that the next one sees. The exceptions, each with its reason:
 //
@@ -88,6 +88,7 @@ type Peer struct {
 	Endpoint     netip.AddrPort   // want: Asked resolved, zero: none or not resolved. live: the one in use
 	AllowedIPs   []netip.Prefix   // masked, sorted
 	Keepalive    uint16           // seconds; zero: off
+	Talking      bool             // want only, for a link that is made anew: it was talking when the old one went
 
 	// live only
 	LastHandshake time.Time

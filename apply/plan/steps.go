@@ -101,6 +101,17 @@ type RemovePeer struct {
 	PublicKey wgquick.PublicKey
 }
 
+// Greet starts a handshake with a peer that is there and has no keepalive of its own: it gets one, which makes the
+// device call at once, and loses it again. Nothing else of the peer is changed. The link is up.
+type Greet struct {
+	Iface     string
+	Name      string // for people
+	PublicKey wgquick.PublicKey
+}
+
+// GreetKeepalive is the keepalive that a peer has for a moment, in seconds.
+const GreetKeepalive = 25
+
 // AddRoute adds a route through the interface with our Protocol: scope link for IPv4, as wg-quick does.
 // A route of somebody else with the same destination makes it fail, unless Append is set.
 type AddRoute struct {
@@ -217,6 +228,11 @@ func (s DropPrefixes) String() string {
 
 func (s RemovePeer) String() string {
 	return wgSetPeer(s.Iface, s.PublicKey) + " remove" + comment(s.Name)
+}
+
+func (s Greet) String() string {
+	set := wgSetPeer(s.Iface, s.PublicKey) + " persistent-keepalive "
+	return fmt.Sprintf("%s%d; %soff%s", set, GreetKeepalive, set, comment(s.Name))
 }
 
 func (s AddRoute) String() string {
