@@ -21,8 +21,8 @@ func proposed(b []byte) bool {
 }
 
 // readProposal reads a file in a folder whose owner is not trusted. Nothing that can be planted there leads
-// anywhere else: no link is followed, no fifo waited for, and the file must be the folder's owner's or root's own,
-// under this one name.
+// anywhere else: no link is followed, no fifo waited for, and the file must be root's own, the folder's owner's or,
+// where root shares the folder with a group, of that group, under this one name.
 func readProposal(path string, settle *watch.Settler) (*text, error) {
 	for range 3 {
 		t, err := tryProposal(path, settle)
@@ -62,8 +62,11 @@ func tryProposal(path string, settle *watch.Settler) (*text, error) {
 		return nil, errMoved
 	case is.Nlink > 1:
 		return nil, fmt.Errorf("%s: has %d names: a hard link is not taken", path, is.Nlink)
-	case is.Uid != 0 && is.Uid != folderIs.Uid:
+	case is.Uid != 0 && is.Uid != folderIs.Uid && !(sharedByRoot(folderIs) && is.Gid == folderIs.Gid):
 		return nil, fmt.Errorf("%s: belongs to user %d, not to user %d as its folder does", path, is.Uid, folderIs.Uid)
 	}
 	return read(path, f, fi, settle)
 }
+
+// sharedByRoot reports whether a folder is root's, and its group writes in it.
+func sharedByRoot(folder *syscall.Stat_t) bool { return folder.Uid == 0 && folder.Mode&0o020 != 0 }

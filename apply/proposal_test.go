@@ -79,6 +79,13 @@ func TestReadProposalRefuses(t *testing.T) {
 			write(t, path, rendered(t))
 			must(t, os.Chown(path, 4711, 4711))
 		}, "belongs to user 4711"},
+		{"a file of another group, in a folder that root shares", func(t *testing.T, path string) {
+			needRoot(t)
+			must(t, os.Chown(filepath.Dir(path), 0, 4711))
+			must(t, os.Chmod(filepath.Dir(path), 0o770))
+			write(t, path, rendered(t))
+			must(t, os.Chown(path, 4712, 4712))
+		}, "belongs to user 4712"},
 		{"a file that its group may write", func(t *testing.T, path string) {
 			write(t, path, rendered(t))
 			must(t, os.Chmod(path, 0o660))
@@ -141,6 +148,11 @@ func TestReadProposalTakes(t *testing.T) {
 		must(t, os.Chown(path, 4711, 4711))
 		if _, err := readProposal(path, atOnce()); err != nil {
 			t.Errorf("a file of the folder's owner: %v", err)
+		}
+		must(t, os.Chown(dir, 0, 4711))
+		must(t, os.Chmod(dir, 0o770))
+		if _, err := readProposal(path, atOnce()); err != nil {
+			t.Errorf("a file of the group with which root shares the folder: %v", err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -56,6 +57,24 @@ func (p *program) check() *cobra.Command {
 	}
 	c.Flags().BoolVar(&proposal, "proposal", false, "check as a proposal, which may say less; what wg-render wrote always is")
 	return c
+}
+
+func (p *program) share() *cobra.Command {
+	gid := -1
+	return &cobra.Command{
+		Use:   "share GROUP",
+		Short: "Let wg-render's group, by its number, read the status and write proposals, where no systemd-tmpfiles does",
+		Args: func(_ *cobra.Command, args []string) (err error) {
+			if len(args) == 1 {
+				gid, err = strconv.Atoi(args[0])
+			}
+			if len(args) != 1 || err != nil || gid <= 0 {
+				return errors.New("share: the number of one group is wanted, which is not root's")
+			}
+			return nil
+		},
+		RunE: func(*cobra.Command, []string) error { return p.Share(gid) },
+	}
 }
 
 func (p *program) keygen() *cobra.Command {

@@ -75,10 +75,10 @@ func root() *cobra.Command {
 	f.StringVar(&p.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&p.logFormat, "log-format", "text", "text or json")
 	cli.ShowEnv(f, nil)
-	c.AddCommand(p.run(), p.once(), p.plan(), p.accept(), p.check(), p.status(), p.down(), p.keygen())
+	c.AddCommand(p.run(), p.once(), p.plan(), p.accept(), p.check(), p.status(), p.down(), p.keygen(), p.share())
 	for _, command := range c.Commands() {
 		cli.ShowEnv(command.Flags(), nil)
-		if command.Name() != "check" { // that takes files
+		if name := command.Name(); name != "check" && name != "share" { // they take something else
 			command.ValidArgsFunction = p.completions
 		}
 	}
