@@ -68,20 +68,20 @@ const (
 )
 
 func (o *options) register(fs *pflag.FlagSet) {
-	fs.StringVar(&o.role, "role", "", "`hub|spoke`; required. A hub peers with every labelled Node, a spoke with the hubs and its own site")
+	fs.StringVar(&o.role, "role", "", "`hub|spoke|mesh`; required. A hub peers with every peer, a spoke with the hubs and its own site, a mesh node with every labelled Node")
 
 	fs.StringVar(&o.nodes, "nodes", "", "read Nodes from this file or folder of YAML or JSON, not from Kubernetes")
-	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "how to reach Kubernetes (hub: in-cluster, spoke: "+spokeKubeconfig+")")
+	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "how to reach Kubernetes (hub, mesh: in-cluster, spoke: "+spokeKubeconfig+")")
 	fs.StringVar(&o.nodeName, "node-name", "", "the name of the own Node (the host's name)")
 	fs.StringVar(&o.prefix, "annotation-prefix", "wireguard.kube/", "put in front of each label and annotation as it is")
 
 	fs.StringVar(&o.iface, "interface", "wg0", "the interface")
-	list(fs, &o.address, parseCIDR, "address", "CIDR,...", "the interface's addresses (hub: "+hubAddress+", spoke: "+spokeAddress+")")
+	list(fs, &o.address, parseCIDR, "address", "CIDR,...", "the interface's addresses (hub: "+hubAddress+", spoke: "+spokeAddress+", mesh: the first of each podCIDR)")
 	fs.Uint16Var(&o.listenPort, "listen-port", defaultListenPort, "the UDP port")
 	fs.IntVar(&o.mtu, "mtu", 0, "in bytes; 0 is wg-quick's rule")
 	fs.Uint16Var(&o.keepalive, "keepalive", defaultKeepalive, "in seconds, towards peers with an endpoint; 0 is off")
-	one(fs, &o.endpoint, parseIPPort, "endpoint", "IP:PORT", "where others reach this node (hub: its ExternalIP at the listen port)")
-	list(fs, &o.allowedIPs, parseCIDR, "allowed-ips", "CIDR,...", "what this node advertises (the addresses)")
+	one(fs, &o.endpoint, parseIPPort, "endpoint", "IP:PORT", "where others reach this node (hub, mesh: its ExternalIP, in a mesh else its InternalIP, at the listen port)")
+	list(fs, &o.allowedIPs, parseCIDR, "allowed-ips", "CIDR,...", "what this node advertises, in a mesh beside its podCIDRs (the addresses)")
 	list(fs, &o.hubAllowed, parseCIDR, "hub-allowed-ips", "CIDR,...", "spoke: what it sends to the hub, a default route included (what the hub advertises)")
 	fs.StringVar(&o.site, "site", "", "spoke: peer directly with the Nodes of this site (the site label of the own Node)")
 	one(fs, &o.vpcIP, parseIP, "vpc-ip", "IP", "spoke: where the Nodes of its site reach it (the address of the default route's device)")
@@ -112,17 +112,17 @@ func (o *options) complete(fs *pflag.FlagSet, getenv func(string) string) error 
 		return cli.Usagef("--nodes, --kubeconfig: Nodes come from manifests or from Kubernetes, not from both")
 	}
 	switch overlay.Role(o.role) {
-	case overlay.Hub:
+	case overlay.Hub, overlay.Mesh:
 		for _, flag := range []string{"hub-allowed-ips", "site", "vpc-ip"} {
 			if fs.Changed(flag) {
-				return cli.Usagef("--%s: it is for a spoke, and this is a hub", flag)
+				return cli.Usagef("--%s: it is for a spoke, and --role is %s", flag, o.role)
 			}
 		}
 	case overlay.Spoke:
 	case "":
-		return cli.Usagef("--role: it is required: hub or spoke")
+		return cli.Usagef("--role: it is required: hub, spoke or mesh")
 	default:
-		return cli.Usagef("--role: %q: hub or spoke is wanted", o.role)
+		return cli.Usagef("--role: %q: hub, spoke or mesh is wanted", o.role)
 	}
 	o.defaults()
 	return o.check()
@@ -136,20 +136,21 @@ func (o *options) defaults() {
 	if o.peersDir == "" {
 		o.peersDir = strings.ReplaceAll(defaultPeersDir, "IFACE", o.iface)
 	}
-	if o.role == string(overlay.Hub) {
+	switch overlay.Role(o.role) {
+	case overlay.Hub:
 		if len(o.address) == 0 {
 			o.address = []netip.Prefix{netip.MustParsePrefix(hubAddress)}
 		}
-		return
-	}
-	if len(o.address) == 0 {
-		o.address = []netip.Prefix{netip.MustParsePrefix(spokeAddress)}
-	}
-	if o.kubeconfig == "" {
-		o.kubeconfig = spokeKubeconfig
-	}
-	if !o.vpcIP.IsValid() {
-		o.vpcIP = underlayAddress()
+	case overlay.Spoke:
+		if len(o.address) == 0 {
+			o.address = []netip.Prefix{netip.MustParsePrefix(spokeAddress)}
+		}
+		if o.kubeconfig == "" {
+			o.kubeconfig = spokeKubeconfig
+		}
+		if !o.vpcIP.IsValid() {
+			o.vpcIP = underlayAddress()
+		}
 	}
 }
 

@@ -27,8 +27,11 @@ func FuzzWhatIsRenderedIsAccepted(f *testing.F) {
 			Node: "n0", Role: overlay.Hub, Interface: "wg0", ListenPort: 51820, Keepalive: 25,
 			Address: []netip.Prefix{netip.MustParsePrefix("100.96.0.1/16"), netip.MustParsePrefix("fd96::1/64")},
 		}
-		if r.IntN(2) == 0 {
+		switch r.IntN(3) {
+		case 0:
 			self.Role, self.Site = overlay.Spoke, "lab"
+		case 1:
+			self.Role, self.Address = overlay.Mesh, nil
 		}
 		path := filepath.Join(t.TempDir(), "wg0.conf")
 		var prev *wgquick.Config
@@ -62,6 +65,9 @@ func someNodes(r *rand.Rand, text string) overlay.Snapshot {
 		return pick("0.0.0.0/0", "::/0", "10.0.0.0/33", text, "127.0.0.1/8", "::ffff:10.0.0.1/128", "fd96::/64",
 			fmt.Sprintf("100.96.%d.%d/%d", r.IntN(3), r.IntN(9), 16+r.IntN(17)), fmt.Sprintf("10.%d.0.0/16", r.IntN(5)))
 	}
+	podCIDR := func() string {
+		return pick("0.0.0.0/0", "::/0", "::ffff:10.0.0.0/120", "127.0.0.0/8", "fe80::/64", fmt.Sprintf("10.%d.0.0/24", r.IntN(5)), fmt.Sprintf("fd44:%d::/64", r.IntN(5)))
+	}
 	endpoint := func() string {
 		return pick("", text, "203.0.113.7:51820", "[2001:db8::7]:1", "10.1.0.1:99999", "100.96.1.1:51820",
 			fmt.Sprintf("192.0.2.%d:51820", r.IntN(9)))
@@ -77,6 +83,7 @@ func someNodes(r *rand.Rand, text string) overlay.Snapshot {
 				"wireguard.kube/endpoint":    endpoint(),
 				"wireguard.kube/vpc-ip":      pick("", text, "172.31.0.9", "::1"),
 			},
+			PodCIDRs:    []netip.Prefix{netip.MustParsePrefix(podCIDR()), netip.MustParsePrefix(podCIDR())},
 			InternalIPs: []netip.Addr{{}, netip.AddrFrom4([4]byte{100, 96, 2, byte(i)})},
 			Ready:       r.IntN(2) == 0,
 		}

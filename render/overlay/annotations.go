@@ -21,6 +21,10 @@ const (
 	AnnotationVPCIP      = "vpc-ip"      // IP, within the site
 )
 
+// FieldPodCIDRs is what a Rejection calls the podCIDRs of a Node, which are its claim in a mesh. The controller manager
+// fills them in, or once the kubelet itself; so they are judged like the rest.
+const FieldPodCIDRs = "podCIDRs"
+
 // defaultPort is where a Node of the same site listens when its endpoint does not say.
 const defaultPort = 51820
 

@@ -14,7 +14,7 @@ import (
 )
 
 // node is a spoke as the tests below want most of them. each is KEY=VALUE, an annotation or, for the labels, a label;
-// "ip=" is an InternalIP. A Node is a minute older than the next by its first letter.
+// "ip=" is an InternalIP, "pods=" a podCIDR. A Node is a minute older than the next by its first letter.
 func node(name string, each ...string) Node {
 	n := Node{
 		Name: name, UID: "uid-" + name, Ready: true,
@@ -27,6 +27,8 @@ func node(name string, each ...string) Node {
 		switch k {
 		case "ip":
 			n.InternalIPs = append(n.InternalIPs, netip.MustParseAddr(v))
+		case "pods":
+			n.PodCIDRs = append(n.PodCIDRs, netip.MustParsePrefix(v))
 		case LabelHub, LabelPeer, LabelSite:
 			n.Labels[kubePrefix+k] = v
 		default:
@@ -52,6 +54,12 @@ func us(role Role) Self {
 		Node: "us", Role: role, Interface: "wg0", ListenPort: 51820, Keepalive: 25, PublicKey: key("us"),
 		Address: prefixes("100.96.0.1/32"), AllowedIPs: prefixes("100.96.0.0/16"),
 	}
+}
+
+func ourMesh() Self {
+	s := us(Mesh)
+	s.Address, s.AllowedIPs = nil, nil
+	return s
 }
 
 func ourSite() Self {
@@ -157,6 +165,28 @@ func TestClaims(t *testing.T) {
 			map[string]string{"b": "10.0.0.2/32 at nowhere"}, []string{
 				`Node/"a\n[Peer]": its name or uid has characters that no Node's has`,
 				`Node/b: there is another Node of this name`}},
+
+		"a mesh node meets peers and hubs, and routes their pods": {ourMesh(), Policy{}, []Node{
+			node("us", "ip=10.224.0.1", "pods=10.244.0.0/24"), hub("h", "pods=10.244.1.0/24", "ip=10.224.0.2", "endpoint=10.224.0.2:51820"),
+			node("a", "pods=10.244.2.0/24", "pods=fd44:2::/64", "ip=10.224.0.3", "endpoint=203.0.113.3:51820", "allowed-ips=100.96.0.3"),
+			node("b", "pods=10.244.3.0/24", "peer=false")},
+			map[string]string{"h": "10.244.1.0/24 at 10.224.0.2:51820 keepalive 25", "a": "10.224.0.3/32,10.244.2.0/24,100.96.0.3/32,fd44:2::/64 at 203.0.113.3:51820 keepalive 25"}, nil},
+		"a podCIDR is a claim": {ourMesh(), Policy{PeerCIDRs: prefixes("10.0.0.0/8")}, []Node{
+			node("us", "ip=10.224.0.1", "pods=10.244.0.0/24"), node("a", "pods=10.244.0.0/16"), node("b", "pods=0.0.0.0/0"), node("c", "pods=10.224.0.0/24"),
+			node("d", "pods=192.168.0.0/16"), node("e", "pods=10.244.5.0/24"), node("f", "pods=10.244.5.0/24")},
+			map[string]string{"e": "10.244.5.0/24 at nowhere"}, []string{
+				`Node/a: podCIDRs "10.244.0.0/16": overlaps 10.244.0.0/24, held by this node`,
+				`Node/b: podCIDRs "0.0.0.0/0": a default route is not granted to a Node`,
+				`Node/c: podCIDRs "10.224.0.0/24": covers 10.224.0.1, an address of this node`,
+				`Node/d: podCIDRs "192.168.0.0/16": lies outside of what peers may claim`,
+				`Node/f: podCIDRs "10.244.5.0/24": overlaps 10.244.5.0/24, held by Node/e`}},
+		"a podCIDR is of no meaning outside of a mesh": {us(Hub), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "ip=100.96.1.1")},
+			map[string]string{"a": "100.96.1.1/32 at nowhere"}, nil},
+		"a mesh node at an endpoint of its own pods": {ourMesh(), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "pods=fd44:1::/64", "endpoint=10.244.1.1:1")},
+			map[string]string{"a": "fd44:1::/64 at 10.244.1.1:1 keepalive 25"}, []string{
+				`Node/a: podCIDRs "10.244.1.0/24": covers 10.244.1.1, where this Node is reached`}},
+		"a mesh node without a podCIDR": {ourMesh(), Policy{}, []Node{node("a", "ip=10.224.0.2", "endpoint=10.224.0.2:1")},
+			map[string]string{}, []string{`Node/a: allowed-ips: not set, and the Node has no podCIDR yet`}},
 
 		"a spoke meets hubs and its site alone": {ourSite(), Policy{}, []Node{
 			hub("h", "allowed-ips=100.96.0.0/16", "endpoint=203.0.113.7:51820"), node("a", "site=lab", "ip=100.96.1.1", "vpc-ip=172.31.0.1"),

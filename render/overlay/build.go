@@ -25,6 +25,7 @@ func Build(self Self, s Snapshot, prev *wgquick.Config, p Policy) (*wgquick.Conf
 	if prev != nil {
 		last = prev.Peers
 	}
+	self = self.addressed(ownNode(self, s.Nodes))
 	static, rejections := staticPeers(self, s.Fragments, last)
 	for {
 		peers, rejected, settled := round(self, s, static, last, p)
@@ -54,13 +55,31 @@ func Alone(self Self, p Policy) *wgquick.Config {
 	}
 }
 
+// addressed is self with the address that it has by default: in a mesh the first of each of its podCIDRs, as a host
+// prefix, if own has any yet. The others route it here with the podCIDR, so that what the node itself sends comes back.
+func (self Self) addressed(own *Node) Self {
+	if self.Role != Mesh || len(self.Address) > 0 || own == nil {
+		return self
+	}
+	for _, p := range own.PodCIDRs {
+		if first := host(p.Addr()); neverGranted(p) == "" && !slices.Contains(self.Address, first) {
+			self.Address = append(self.Address, first)
+		}
+	}
+	return self
+}
+
 // head tells a person what wrote the file and what to edit instead. Nothing in it varies from run to run.
 func head(self Self, p Policy) []string {
 	fragments := "a static fragment"
 	if p.PeersDir != "" {
 		fragments = "a file in " + oneLine(p.PeersDir, maxReason)
 	}
-	of := fmt.Sprintf("For the %s %s", self.Role, oneLine(self.Node, maxReason))
+	role := string(self.Role)
+	if self.Role == Mesh {
+		role = "mesh node"
+	}
+	of := fmt.Sprintf("For the %s %s", role, oneLine(self.Node, maxReason))
 	if p.From != "" {
 		of += ", from " + oneLine(p.From, maxReason)
 	}
@@ -222,7 +241,11 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 	if self.Role == Hub {
 		return // what a hub advertises is what its spokes claim
 	}
-	for _, p := range self.AllowedIPs {
+	routed := self.AllowedIPs
+	if self.Role == Mesh && own != nil {
+		routed = slices.Concat(routed, own.PodCIDRs)
+	}
+	for _, p := range routed {
 		if p.Bits() > 0 {
 			put(&l.alone, p.Masked(), us)
 		}

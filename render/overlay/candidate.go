@@ -153,14 +153,14 @@ func (j *judge) hearPrefixes(c *candidate, s said) bool {
 	}
 	var claimed []netip.Prefix
 	var refused []Rejection
-	refuse := func(value, reason string) {
-		refused = append(refused, Rejection{Origin: c.origin, Field: AnnotationAllowedIPs, Value: value, Reason: reason})
+	refuse := func(field, value, reason string) {
+		refused = append(refused, Rejection{Origin: c.origin, Field: field, Value: value, Reason: reason})
 	}
 	malformed := false
 	for _, r := range s.allowedIPs {
 		if r.err != nil {
 			malformed = true
-			refuse(r.raw, r.err.Error())
+			refuse(AnnotationAllowedIPs, r.raw, r.err.Error())
 			continue
 		}
 		claimed = append(claimed, r.value)
@@ -174,20 +174,20 @@ func (j *judge) hearPrefixes(c *candidate, s said) bool {
 			}
 		}
 	}
-	if s.allowedIPs == nil {
-		if c.relation == asHub {
-			j.wait(c, AnnotationAllowedIPs, "not set yet")
-			return false
+	if s.allowedIPs == nil && c.relation == asHub {
+		j.wait(c, AnnotationAllowedIPs, "not set yet")
+		return false
+	}
+	if s.allowedIPs == nil || c.relation == mate {
+		claimed = append(claimed, c.byDefault()...)
+	}
+	if s.allowedIPs == nil && len(claimed) == 0 {
+		what := "InternalIP"
+		if c.relation == mate {
+			what = "podCIDR"
 		}
-		for _, a := range c.node.InternalIPs {
-			if a.IsValid() {
-				claimed = append(claimed, host(a.Unmap()))
-			}
-		}
-		if len(claimed) == 0 {
-			j.wait(c, AnnotationAllowedIPs, "not set, and the Node has no InternalIP yet")
-			return false
-		}
+		j.wait(c, AnnotationAllowedIPs, "not set, and the Node has no "+what+" yet")
+		return false
 	}
 
 	slices.SortFunc(claimed, netip.Prefix.Compare)
@@ -203,7 +203,7 @@ func (j *judge) hearPrefixes(c *candidate, s said) bool {
 		case why == "":
 			c.wantPrefixes = append(c.wantPrefixes, p)
 		case !c.lastGoodPrefixes[p]:
-			refuse(p.String(), why)
+			refuse(c.fieldOf(p), p.String(), why)
 		}
 	}
 	j.rejections = append(j.rejections, fewer(refused)...)
@@ -211,8 +211,30 @@ func (j *judge) hearPrefixes(c *candidate, s said) bool {
 	return len(c.wantPrefixes) > 0 || c.relation == asHub
 }
 
-// swallows reports whether p must go because c's own endpoint is inside. A hub and a neighbour are of no use without
-// an endpoint, so it is the prefix that goes.
+// byDefault is what c claims without a word: its InternalIPs. A mate claims its podCIDRs as well, and whatever else it
+// says; but not the InternalIP at which it is met.
+func (c *candidate) byDefault() (claimed []netip.Prefix) {
+	for _, a := range c.node.InternalIPs {
+		if a = a.Unmap(); a.IsValid() && (c.relation != mate || a != c.wantEndpoint.Addr()) {
+			claimed = append(claimed, host(a))
+		}
+	}
+	if c.relation == mate {
+		claimed = append(claimed, c.node.PodCIDRs...)
+	}
+	return claimed
+}
+
+// fieldOf is where c claims p.
+func (c *candidate) fieldOf(p netip.Prefix) string {
+	if c.relation == mate && slices.Contains(c.node.PodCIDRs, p) {
+		return FieldPodCIDRs
+	}
+	return AnnotationAllowedIPs
+}
+
+// swallows reports whether p must go because c's own endpoint is inside. A hub, a neighbour and a mate are of no use
+// without an endpoint, so it is the prefix that goes.
 func swallows(c *candidate, p netip.Prefix) bool {
 	a := c.wantEndpoint.Addr()
 	return c.relation != asSpoke && a.IsValid() && p.Contains(a)

@@ -238,7 +238,7 @@ func (j *judge) explain(c *candidate) {
 		}
 		why := j.against(c, p, true)
 		if why != "" {
-			refused = append(refused, Rejection{Origin: c.origin, Field: AnnotationAllowedIPs, Value: p.String(), Reason: why})
+			refused = append(refused, Rejection{Origin: c.origin, Field: c.fieldOf(p), Value: p.String(), Reason: why})
 		} else if c.admitted {
 			beyond++
 		}

@@ -24,7 +24,7 @@ const (
 )
 
 func TestGolden(t *testing.T) {
-	nodes := clusterNodes(t)
+	nodes, mesh := clusterNodes(t, "nodes.yaml"), clusterNodes(t, "mesh.yaml")
 	for name, tc := range map[string]struct {
 		self   Self
 		nodes  []Node
@@ -35,9 +35,15 @@ func TestGolden(t *testing.T) {
 		"spoke-lab-a":        {spokeSelf("spoke-lab-a", "100.96.1.10/32"), nodes, kubePrefix},
 		"hub-empty":          {hubSelf(), nil, kubePrefix},
 		"hub-stretch-prefix": {hubSelf(), renamed(nodes, kubePrefix, otherPrefix), otherPrefix},
+		"mesh-node-a":        {meshSelf("node-a"), mesh, kubePrefix},
+		"mesh-node-c":        {meshSelf("node-c"), mesh, kubePrefix},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := Policy{Prefix: tc.prefix, From: "testdata/nodes.yaml", PeersDir: "/etc/wg-kube/wg0.peers.d"}
+			from := "testdata/nodes.yaml"
+			if tc.self.Role == Mesh {
+				from = "testdata/mesh.yaml"
+			}
+			p := Policy{Prefix: tc.prefix, From: from, PeersDir: "/etc/wg-kube/wg0.peers.d"}
 			c, _ := Build(tc.self, Snapshot{Nodes: tc.nodes}, nil, p)
 			got, err := c.Marshal()
 			if err != nil {
@@ -71,7 +77,7 @@ func TestGolden(t *testing.T) {
 
 // TestCluster says in values what the golden files say in text.
 func TestCluster(t *testing.T) {
-	nodes := clusterNodes(t)
+	nodes := clusterNodes(t, "nodes.yaml")
 	hub, rejections := Build(hubSelf(), Snapshot{Nodes: nodes}, nil, Policy{Prefix: kubePrefix})
 	want := map[string]string{
 		"spoke-berlin-1": "10.244.2.0/24,100.96.0.2/32 at nowhere",
@@ -106,6 +112,33 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// TestMeshCluster does so for a mesh.
+func TestMeshCluster(t *testing.T) {
+	c, rejections := Build(meshSelf("node-a"), Snapshot{Nodes: clusterNodes(t, "mesh.yaml")}, nil, Policy{Prefix: kubePrefix})
+	want := map[string]string{
+		"node-b":     "10.244.1.0/24,100.96.0.0/16,fd44:0:0:2::/64 at 10.224.0.5:51820 keepalive 25",
+		"node-c":     "10.244.2.0/24,192.168.7.30/32 at 203.0.113.30:51820 keepalive 25",
+		"node-d":     "10.244.3.0/24,192.168.8.40/32 at nowhere",
+		"node-thief": "10.9.0.0/24,10.224.0.9/32 at nowhere",
+	}
+	if diff := cmp.Diff(want, summary(c)); diff != "" {
+		t.Errorf("peers (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(prefixes("10.244.0.0/32", "fd44:0:0:1::/128"), c.Interface.Address, byValue); diff != "" {
+		t.Errorf("address (-want +got):\n%s", diff)
+	}
+	refused := []string{
+		`Node/node-thief: allowed-ips "0.0.0.0/0": a default route is not granted to a Node`,
+		`Node/node-thief: allowed-ips "10.224.0.0/24": covers 10.224.0.5, the endpoint of Node/node-b`,
+		`Node/node-thief: endpoint "10.244.2.9:51820": lies inside 10.244.2.0/24, held by Node/node-c`,
+		`Node/node-thief: podCIDRs "10.244.1.128/25": overlaps 10.244.1.0/24, held by Node/node-b`,
+		`Node/node-waiting: allowed-ips: not set, and the Node has no podCIDR yet`,
+	}
+	if diff := cmp.Diff(refused, lines(rejections)); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+}
+
 func hubSelf() Self {
 	return Self{
 		Node: "aks-system-12345-vmss000000", Role: Hub, Interface: "wg0", Keepalive: 25,
@@ -115,6 +148,10 @@ func hubSelf() Self {
 
 func spokeSelf(name, address string) Self {
 	return Self{Node: name, Role: Spoke, Interface: "wg0", Keepalive: 25, Address: prefixes(address), ListenPort: 51820}
+}
+
+func meshSelf(name string) Self {
+	return Self{Node: name, Role: Mesh, Interface: "wg0", Keepalive: 25, ListenPort: 51820}
 }
 
 // summary is each peer of c in a line.
@@ -156,9 +193,9 @@ func prefixes(cidrs ...string) (ps []netip.Prefix) {
 	return ps
 }
 
-// clusterNodes is testdata/nodes.yaml as far as this package looks at it.
-func clusterNodes(t testing.TB) (nodes []Node) {
-	b, err := os.ReadFile(filepath.Join(testdata, "nodes.yaml"))
+// clusterNodes is a file of testdata as far as this package looks at it.
+func clusterNodes(t testing.TB, file string) (nodes []Node) {
+	b, err := os.ReadFile(filepath.Join(testdata, file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +206,7 @@ func clusterNodes(t testing.TB) (nodes []Node) {
 				CreationTimestamp   time.Time
 				Labels, Annotations map[string]string
 			}
+			Spec   struct{ PodCIDRs []string }
 			Status struct {
 				Addresses  []struct{ Type, Address string }
 				Conditions []struct{ Type, Status string }
@@ -181,6 +219,7 @@ func clusterNodes(t testing.TB) (nodes []Node) {
 	for _, item := range list.Items {
 		m := item.Metadata
 		n := Node{Name: m.Name, UID: m.UID, Created: m.CreationTimestamp, Labels: m.Labels, Annotations: m.Annotations}
+		n.PodCIDRs = prefixes(item.Spec.PodCIDRs...)
 		for _, a := range item.Status.Addresses {
 			switch a.Type {
 			case "InternalIP":

@@ -138,6 +138,9 @@ func (w world) node(name string) Node {
 		},
 		InternalIPs: []netip.Addr{netip.MustParseAddr(w.addr())},
 	}
+	if w.IntN(3) > 0 {
+		n.PodCIDRs = []netip.Prefix{netip.MustParsePrefix(w.cidr()).Masked()}
+	}
 	if w.IntN(4) > 0 {
 		var cidrs []string
 		for range 1 + w.IntN(4) {
@@ -157,6 +160,9 @@ func (w world) cidr() string {
 }
 
 func (w world) snapshot() (s Snapshot) {
+	if w.IntN(3) == 0 {
+		s.Nodes = append(s.Nodes, w.node("us"))
+	}
 	for i := range 1 + w.IntN(8) {
 		s.Nodes = append(s.Nodes, w.node(fmt.Sprintf("n%d", i)))
 	}
@@ -175,7 +181,10 @@ func (w world) snapshot() (s Snapshot) {
 
 func (w world) self() Self {
 	self := us(Hub)
-	if w.IntN(2) == 0 {
+	switch w.IntN(4) {
+	case 0:
+		self = ourMesh()
+	case 1, 2:
 		self = ourSite()
 		if w.IntN(3) == 0 {
 			self.HubAllowedIPs = prefixes(w.pick("0.0.0.0/0", "10.0.0.0/8"), "fd00::/16")
@@ -264,7 +273,7 @@ func FuzzValues(f *testing.F) {
 		}
 		good := node("good", "site=lab", "ip=100.99.0.1", "vpc-ip=192.0.2.77")
 		p := Policy{Prefix: kubePrefix}
-		for _, self := range []Self{us(Hub), ourSite()} {
+		for _, self := range []Self{us(Hub), ourSite(), ourMesh()} {
 			before, _ := build(t, self, Snapshot{Nodes: []Node{good}}, nil, p)
 			after, _ := build(t, self, Snapshot{Nodes: []Node{n, good}}, before, p)
 			if name != good.Name && summary(after)[good.Name] != summary(before)[good.Name] {

@@ -21,6 +21,7 @@ type Role string
 const (
 	Hub   Role = "hub"   // peers with every Node that carries the peer label
 	Spoke Role = "spoke" // peers with the hubs, and directly with the Nodes of its own site
+	Mesh  Role = "mesh"  // peers with every Node that carries the peer or the hub label
 )
 
 // Self is this node as its owner configured it. None of it is judged.
@@ -28,12 +29,12 @@ type Self struct {
 	Node          string // the name of its own Node
 	Role          Role
 	Interface     string
-	Address       []netip.Prefix
+	Address       []netip.Prefix // empty: in a mesh, the first address of each of its podCIDRs, else none
 	ListenPort    uint16
 	MTU           int               // bytes; zero: wg-quick's rule
-	AllowedIPs    []netip.Prefix    // what this node advertises; empty: Address
+	AllowedIPs    []netip.Prefix    // what this node advertises, in a mesh beside its podCIDRs; empty: Address
 	HubAllowedIPs []netip.Prefix    // what a spoke sends to the hub; empty: what the hub advertises
-	Endpoint      netip.AddrPort    // where others reach this node; zero: a hub's ExternalIP at ListenPort, a spoke has none
+	Endpoint      netip.AddrPort    // where others reach this node; zero: its ExternalIP at ListenPort, in a mesh else its InternalIP; a spoke has none
 	Site          string            // empty: the site label of its own Node
 	VPCIP         netip.Addr        // where the nodes of its site reach it; zero: nowhere
 	Keepalive     uint16            // seconds, towards a peer with an endpoint; zero: off
@@ -63,6 +64,7 @@ type Node struct {
 	Created     time.Time
 	Labels      map[string]string
 	Annotations map[string]string
+	PodCIDRs    []netip.Prefix // masked
 	InternalIPs []netip.Addr
 	ExternalIPs []netip.Addr
 	Ready       bool

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 )
@@ -8,8 +9,8 @@ import (
 // Publish returns the labels and annotations, with their prefix, that self should carry on its own Node.
 // It never returns a key that is not its own to set. An annotation that is unknown as yet is left out.
 //
-// What is advertised is AllowedIPs, else the Address: a hub's with its mask, a spoke's as a host prefix, since
-// the subnet is not a spoke's to claim.
+// What is advertised is AllowedIPs, else the Address: a hub's with its mask, another's as a host prefix, since
+// the subnet is not its to claim. The podCIDRs are on the Node already.
 func Publish(self Self, own Node, p Policy) (labels, annotations map[string]string) {
 	labels, annotations = make(map[string]string), make(map[string]string)
 	set := func(key, value string) {
@@ -19,9 +20,14 @@ func Publish(self Self, own Node, p Policy) (labels, annotations map[string]stri
 	}
 	set(AnnotationPublicKey, self.PublicKey.String())
 	set(AnnotationAllowedIPs, advertised(self))
-	if self.Role == Hub {
+	switch self.Role {
+	case Hub:
 		labels[p.Prefix+LabelHub] = "true"
-		set(AnnotationEndpoint, hubEndpoint(self, own))
+		set(AnnotationEndpoint, endpoint(self, own.ExternalIPs))
+		return labels, annotations
+	case Mesh:
+		labels[p.Prefix+LabelPeer] = "true"
+		set(AnnotationEndpoint, cmp.Or(endpoint(self, own.ExternalIPs), endpoint(self, own.InternalIPs)))
 		return labels, annotations
 	}
 	labels[p.Prefix+LabelPeer] = "true"
@@ -53,13 +59,13 @@ func advertised(self Self) string {
 	return strings.Join(cidrs, ",")
 }
 
-// hubEndpoint is where a hub is reached: what its owner says, else its first ExternalIP, IPv4 before IPv6.
-func hubEndpoint(self Self, own Node) string {
+// endpoint is where this node is reached: what its owner says, else the first of its addresses, IPv4 before IPv6.
+func endpoint(self Self, addresses []netip.Addr) string {
 	if self.Endpoint.IsValid() {
 		return self.Endpoint.String()
 	}
 	var found netip.Addr
-	for _, a := range own.ExternalIPs {
+	for _, a := range addresses {
 		if a = a.Unmap(); a.IsValid() && (!found.IsValid() || a.Is4() && !found.Is4()) {
 			found = a
 		}

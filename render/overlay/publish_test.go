@@ -14,6 +14,8 @@ func TestPublish(t *testing.T) {
 	bare := Self{Role: Hub, Address: prefixes("100.96.0.1/16", "fd96::1/64"), ListenPort: 51820}
 	told := us(Hub)
 	told.Endpoint = netip.MustParseAddrPort("[2001:db8::1]:443")
+	toldMesh := ourMesh()
+	toldMesh.Endpoint, toldMesh.AllowedIPs = netip.MustParseAddrPort("198.51.100.1:443"), prefixes("10.9.0.0/24")
 	spoke := Self{Role: Spoke, Address: prefixes("100.96.0.2/16")}
 	for name, tc := range map[string]struct {
 		self                Self
@@ -28,6 +30,17 @@ func TestPublish(t *testing.T) {
 		"a hub where its owner says": {told, own,
 			map[string]string{"p/hub": "true"},
 			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.0.0/16", "p/endpoint": "[2001:db8::1]:443"}},
+		"a mesh node at its ExternalIP": {ourMesh(), own,
+			map[string]string{"p/peer": "true"},
+			map[string]string{"p/public-key": key("us").String(), "p/endpoint": "203.0.113.7:51820"}},
+		"a mesh node at its InternalIP": {ourMesh(), node("us", "ip=fd00::4", "ip=10.224.0.4", "pods=10.244.0.0/24"),
+			map[string]string{"p/peer": "true"},
+			map[string]string{"p/public-key": key("us").String(), "p/endpoint": "10.224.0.4:51820"}},
+		"a mesh node where its owner says, with an address and more": {toldMesh, own,
+			map[string]string{"p/peer": "true"},
+			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "10.9.0.0/24", "p/endpoint": "198.51.100.1:443"}},
+		"a mesh node with an address of its own": {Self{Role: Mesh, Address: prefixes("100.96.0.2/16"), ListenPort: 51820}, Node{},
+			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
 		"a spoke that knows little": {spoke, own,
 			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
 		"a spoke of no site": {Self{Role: Spoke, Address: prefixes("100.96.0.2/16"), VPCIP: netip.MustParseAddr("172.31.0.9")}, own,

@@ -13,6 +13,7 @@ const (
 	asHub                     // its range may cover the claims of others, and the API server
 	asSpoke                   // it calls us, or waits at its endpoint; its claim is its own alone
 	neighbour                 // a spoke of our site, met at its vpc-ip; its claim is its own alone
+	mate                      // of the mesh, met at its endpoint; it routes its podCIDRs, and its claim is its own alone
 )
 
 // topology says who peers with whom.
@@ -37,6 +38,7 @@ func newTopology(self Self, own *Node, prefix string) topology {
 //	hub      peer              a spoke
 //	spoke    hub               a hub, whatever else it is
 //	spoke    peer, our site    a neighbour
+//	mesh     peer or hub       a mate
 func (t topology) relation(n Node) relation {
 	switch {
 	case n.Name == t.self.Node:
@@ -44,6 +46,11 @@ func (t topology) relation(n Node) relation {
 	case t.self.Role == Hub:
 		if t.peer(n) {
 			return asSpoke
+		}
+		return stranger
+	case t.self.Role == Mesh:
+		if t.peer(n) || t.hub(n) {
+			return mate
 		}
 		return stranger
 	case t.hub(n):

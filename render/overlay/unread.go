@@ -34,8 +34,11 @@ func unreadPeers(self Self, s Snapshot, last []wgquick.Peer) []wgquick.Peer {
 // cover what others claim: better that than to refuse every neighbour inside the range of a hub.
 func (j *judge) keep(unread, static []wgquick.Peer) (kept []wgquick.Peer) {
 	r := asHub
-	if j.self.Role == Hub {
+	switch j.self.Role {
+	case Hub:
 		r = asSpoke
+	case Mesh:
+		r = mate
 	}
 	given := make(map[netip.Prefix]bool)
 	for _, peer := range static {
@@ -54,7 +57,7 @@ func (j *judge) keep(unread, static []wgquick.Peer) (kept []wgquick.Peer) {
 				given[p] = true
 			}
 		}
-		if r == asSpoke && len(c.prefixes) == 0 {
+		if r != asHub && len(c.prefixes) == 0 {
 			continue
 		}
 		j.ledger.keys[k] = c.who

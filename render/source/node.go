@@ -10,7 +10,7 @@ import (
 	"wg-kube/render/overlay"
 )
 
-// Node takes from n what the overlay needs. Addresses that do not parse are left out: the API server
+// Node takes from n what the overlay needs. Addresses and podCIDRs that do not parse are left out: the API server
 // checks them, and no claim is made with them.
 func Node(n *corev1.Node) overlay.Node {
 	o := overlay.Node{
@@ -19,6 +19,15 @@ func Node(n *corev1.Node) overlay.Node {
 		Created:     n.CreationTimestamp.UTC(),
 		Labels:      n.Labels,
 		Annotations: n.Annotations,
+	}
+	cidrs := n.Spec.PodCIDRs
+	if len(cidrs) == 0 {
+		cidrs = []string{n.Spec.PodCIDR} // as a person may write it; the API server fills in both
+	}
+	for _, cidr := range cidrs {
+		if p, err := netip.ParsePrefix(cidr); err == nil {
+			o.PodCIDRs = append(o.PodCIDRs, p.Masked())
+		}
 	}
 	for _, a := range n.Status.Addresses {
 		addr, err := netip.ParseAddr(a.Address)

@@ -105,10 +105,10 @@ func (c *connection) run(ctx context.Context, synced func()) {
 	}
 }
 
-// wantedPeers is, for a hub, every peer; for a spoke the peers of its site. A spoke without a site watches none.
+// wantedPeers is, for a hub and in a mesh, every peer; for a spoke the peers of its site, if it has one.
 func (c *connection) wantedPeers(now *query) selector {
 	peer := c.cfg.Prefix + overlay.LabelPeer + "=true"
-	if c.cfg.Role == overlay.Hub {
+	if c.cfg.Role != overlay.Spoke {
 		return selector{labels: peer}
 	}
 	site := c.cfg.Site

@@ -1,8 +1,8 @@
 // Package kube is the source of Nodes that watches an API server, and the only place of the pipeline that talks to
 // one. It also writes what this node says of itself to its own Node.
 //
-// It watches no more than it needs: a hub the peers and the hubs, a spoke the hubs and its own site, both their own
-// Node; and keeps no more of a Node than the overlay reads. It judges nothing, and it never touches a label or an
+// It watches no more than it needs: a hub and a mesh node the peers and the hubs, a spoke the hubs and its own site,
+// each its own Node; and keeps no more of a Node than the overlay reads. It judges nothing, and it never touches a label or an
 // annotation without the prefix, or another's Node.
 //
 // What it has seen it keeps: a credential that goes, or a server that cannot be reached, changes no Node.

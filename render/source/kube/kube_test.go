@@ -98,6 +98,12 @@ func TestASpokeSeesTheHubsAndItsSite(t *testing.T) {
 	}
 }
 
+func TestAMeshNodeSeesPeersAndHubs(t *testing.T) {
+	api := newCluster(t)
+	api.create(node("me", nil, nil), node("hub", []string{"hub=true"}, nil), node("peer", []string{"peer=true"}, nil), node("nobody", nil, nil))
+	run(t, api.Admin(), kube.Config{Node: "me", Role: overlay.Mesh}).has("hub", "me", "peer")
+}
+
 func TestASpokeFollowsItsSite(t *testing.T) {
 	api := newCluster(t)
 	api.create(

@@ -199,6 +199,7 @@ func (q *query) strip(object any) (any, error) {
 			Labels:            withPrefix(n.Labels, q.prefix),
 			Annotations:       withPrefix(n.Annotations, q.prefix),
 		},
+		Spec:   corev1.NodeSpec{PodCIDRs: n.Spec.PodCIDRs},
 		Status: corev1.NodeStatus{Addresses: n.Status.Addresses},
 	}
 	for _, c := range n.Status.Conditions {

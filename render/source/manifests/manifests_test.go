@@ -130,7 +130,7 @@ func TestParseRealList(t *testing.T) {
 		if n.Name != "spoke-dual" {
 			continue
 		}
-		if len(n.InternalIPs) == 0 || n.UID == "" || n.Created.IsZero() || !n.Ready {
+		if len(n.InternalIPs) == 0 || len(n.PodCIDRs) == 0 || n.UID == "" || n.Created.IsZero() || !n.Ready {
 			t.Errorf("something was lost: %+v", n)
 		}
 	}

@@ -212,6 +212,10 @@ func readNode(b []byte) (overlay.Node, error) {
 			Labels      map[string]string `json:"labels"`
 			Annotations map[string]string `json:"annotations"`
 		} `json:"metadata"`
+		Spec struct {
+			PodCIDR  string   `json:"podCIDR"`
+			PodCIDRs []string `json:"podCIDRs"`
+		} `json:"spec"`
 		Status struct {
 			Addresses  []corev1.NodeAddress `json:"addresses"`
 			Conditions []struct {
@@ -236,6 +240,7 @@ func readNode(b []byte) (overlay.Node, error) {
 		}
 		node.CreationTimestamp = metav1.NewTime(t)
 	}
+	node.Spec.PodCIDR, node.Spec.PodCIDRs = n.Spec.PodCIDR, n.Spec.PodCIDRs
 	node.Status.Addresses = n.Status.Addresses
 	for _, c := range n.Status.Conditions {
 		node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
