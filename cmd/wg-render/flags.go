@@ -26,6 +26,8 @@ type options struct {
 	mtu         int
 	allowedIPs  []netip.Prefix
 	hubAllowed  []netip.Prefix
+	hubs        []string
+	hubKeys     []wgquick.PublicKey
 	endpoint    netip.AddrPort
 	site        string
 	vpcIP       netip.Addr
@@ -83,6 +85,8 @@ func (o *options) register(fs *pflag.FlagSet) {
 	one(fs, &o.endpoint, parseIPPort, "endpoint", "IP:PORT", "where others reach this node (hub, mesh: its ExternalIP, in a mesh else its InternalIP, at the listen port)")
 	list(fs, &o.allowedIPs, parseCIDR, "allowed-ips", "CIDR,...", "what this node advertises, in a mesh beside its podCIDRs (the addresses)")
 	list(fs, &o.hubAllowed, parseCIDR, "hub-allowed-ips", "CIDR,...", "spoke: what it sends to the hub, a default route included (what the hub advertises)")
+	list(fs, &o.hubs, parseNodeName, "hub", "NAME,...", "spoke: take no other Node for a hub (any with the hub label)")
+	list(fs, &o.hubKeys, wgquick.ParsePublicKey, "hub-public-key", "KEY,...", "spoke: take no other key from a hub (any)")
 	fs.StringVar(&o.site, "site", "", "spoke: peer directly with the Nodes of this site (the site label of the own Node)")
 	one(fs, &o.vpcIP, parseIP, "vpc-ip", "IP", "spoke: where the Nodes of its site reach it (the address of the default route's device)")
 
@@ -113,7 +117,7 @@ func (o *options) complete(fs *pflag.FlagSet, getenv func(string) string) error 
 	}
 	switch overlay.Role(o.role) {
 	case overlay.Hub, overlay.Mesh:
-		for _, flag := range []string{"hub-allowed-ips", "site", "vpc-ip"} {
+		for _, flag := range []string{"hub", "hub-allowed-ips", "hub-public-key", "site", "vpc-ip"} {
 			if fs.Changed(flag) {
 				return cli.Usagef("--%s: it is for a spoke, and --role is %s", flag, o.role)
 			}
@@ -158,8 +162,8 @@ func (o *options) check() error {
 	if err := wgquick.CheckName(o.iface); err != nil {
 		return cli.Usagef("--interface: %w", err)
 	}
-	if faults := validation.IsDNS1123Subdomain(o.nodeName); len(faults) > 0 {
-		return cli.Usagef("--node-name: %q: no Node has such a name", o.nodeName)
+	if _, err := parseNodeName(o.nodeName); err != nil {
+		return cli.Usagef("--node-name: %w", err)
 	}
 	if faults := validation.IsQualifiedName(o.prefix + overlay.AnnotationPublicKey); len(faults) > 0 {
 		return cli.Usagef("--annotation-prefix: %q: %q is no name of an annotation", o.prefix, o.prefix+overlay.AnnotationPublicKey)

@@ -137,6 +137,8 @@ func (o *options) policy() overlay.Policy {
 		Prefix:    o.prefix,
 		APIServer: o.apiServer,
 		PeerCIDRs: o.peerCIDRs,
+		Hubs:      o.hubs,
+		HubKeys:   o.hubKeys,
 		From:      from,
 		PeersDir:  o.peersDir,
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // value is a flag of typed values: exactly one, or a comma-separated list.
@@ -23,9 +24,9 @@ func one[T any](fs *pflag.FlagSet, to *T, parse func(string) (T, error), name, f
 	fs.Var(&value[T]{set: func(ts []T) { *to = ts[0] }, parse: parse, form: form}, name, usage)
 }
 
-// list adds a flag that holds several.
+// list adds a flag that holds several, in one word or in many.
 func list[T any](fs *pflag.FlagSet, to *[]T, parse func(string) (T, error), name, form, usage string) {
-	fs.Var(&value[T]{set: func(ts []T) { *to = ts }, parse: parse, form: form, list: true}, name, usage)
+	fs.Var(&value[T]{set: func(ts []T) { *to = append(*to, ts...) }, parse: parse, form: form, list: true}, name, usage)
 }
 
 func (v *value[T]) Set(s string) error {
@@ -42,6 +43,9 @@ func (v *value[T]) Set(s string) error {
 		ts = append(ts, t)
 	}
 	v.set(ts)
+	if v.list && v.text != "" {
+		s = v.text + "," + s
+	}
 	v.text = s
 	return nil
 }
@@ -50,6 +54,13 @@ func (v *value[T]) String() string { return v.text }
 
 // Type is what the help shows for the value.
 func (v *value[T]) Type() string { return v.form }
+
+func parseNodeName(s string) (string, error) {
+	if len(validation.IsDNS1123Subdomain(s)) > 0 {
+		return s, fmt.Errorf("%q: no Node has such a name", s)
+	}
+	return s, nil
+}
 
 func parseCIDR(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)

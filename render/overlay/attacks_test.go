@@ -194,6 +194,21 @@ func TestClaims(t *testing.T) {
 			map[string]string{"h": "100.96.0.0/16 at 203.0.113.7:51820 keepalive 25", "a": "100.96.1.1/32 at 172.31.0.1:51820 keepalive 25", "b": "100.96.1.2/32 at 172.31.0.2:999 keepalive 25"}, nil},
 		"a hub that is of our site is a hub": {ourSite(), Policy{}, []Node{node("h", "hub=true", "site=lab", "vpc-ip=172.31.0.1", "allowed-ips=100.96.0.0/16")},
 			map[string]string{"h": "100.96.0.0/16 at nowhere"}, nil},
+		"hubs by name": {ourSite(), Policy{Hubs: []string{"h"}}, []Node{
+			hub("h", "allowed-ips=100.96.0.0/16"), hub("g", "allowed-ips=10.0.0.0/8", "ip=10.224.0.5"), hub("a", "peer=true", "site=lab", "allowed-ips=100.96.1.1", "vpc-ip=172.31.0.1"),
+			node("b", "site=lab", "allowed-ips=10.224.0.5", "vpc-ip=172.31.0.2")},
+			map[string]string{"h": "100.96.0.0/16 at nowhere", "b": "10.224.0.5/32 at 172.31.0.2:51820 keepalive 25"}, []string{
+				`Node/a: hub: none of those that --hub names`,
+				`Node/g: hub: none of those that --hub names`}},
+		"hubs by key": {ourSite(), Policy{HubKeys: []wgquick.PublicKey{key("h")}}, []Node{
+			hub("h", "allowed-ips=100.96.0.0/16"), hub("g", "allowed-ips=100.96.0.0/16"), node("b", "site=lab", "ip=100.96.1.1", "vpc-ip=172.31.0.2")},
+			map[string]string{"h": "100.96.0.0/16 at nowhere", "b": "100.96.1.1/32 at 172.31.0.2:51820 keepalive 25"}, []string{
+				`Node/g: public-key "` + key("g").String() + `": none of those that --hub-public-key names`}},
+		"hubs by name and key": {ourSite(), Policy{Hubs: []string{"h", "g"}, HubKeys: []wgquick.PublicKey{key("h"), key("f")}}, []Node{
+			hub("h", "allowed-ips=100.96.0.0/16"), hub("g", "allowed-ips=10.0.0.0/8"), hub("f", "allowed-ips=10.0.0.0/8")},
+			map[string]string{"h": "100.96.0.0/16 at nowhere"}, []string{
+				`Node/f: hub: none of those that --hub names`,
+				`Node/g: public-key "` + key("g").String() + `": none of those that --hub-public-key names`}},
 		"a hub says nothing yet": {ourSite(), Policy{}, []Node{hub("h", "ip=10.224.0.4")},
 			map[string]string{}, []string{`Node/h: allowed-ips: not set yet`}},
 		"a hub takes all": {ourSite(), Policy{}, []Node{hub("h", "allowed-ips=0.0.0.0/0,128.0.0.0/1,203.0.113.0/24,100.96.0.0/16", "endpoint=203.0.113.7:51820")},

@@ -151,7 +151,7 @@ func (j *judge) candidates(nodes []Node, last []wgquick.Peer) []*candidate {
 		}
 		o := wgquick.Origin{Kind: KindNode, Name: n.Name, UID: n.UID}
 		c := &candidate{node: n, origin: o, who: o.String(), relation: r, last: lasts[o]}
-		if r == asHub {
+		if r == asHub && j.policy.pinned(n.Name) {
 			j.writeHub(n)
 		}
 		cs = append(cs, c)

@@ -59,7 +59,16 @@ func (c *candidate) lostLastGood() bool {
 // hear turns what c's Node says into what it wants, and judges that by itself. It is false if c cannot be a peer.
 func (j *judge) hear(c *candidate) bool {
 	s := read(c.node, j.policy.Prefix)
-	return j.hearKey(c, s) && j.hearEndpoint(c, s) && j.hearPrefixes(c, s)
+	return j.hearLabel(c) && j.hearKey(c, s) && j.hearEndpoint(c, s) && j.hearPrefixes(c, s)
+}
+
+// hearLabel: a kubelet may call its own Node a hub, so our own flags may name those that are.
+func (j *judge) hearLabel(c *candidate) bool {
+	if c.relation == asHub && !j.policy.pinned(c.node.Name) {
+		j.reject(c, LabelHub, "", "none of those that --hub names")
+		return false
+	}
+	return true
 }
 
 // hearKey: a key that cannot be had leaves the last good one in its place.
@@ -76,11 +85,14 @@ func (j *judge) hearKey(c *candidate, s said) bool {
 		j.reject(c, AnnotationPublicKey, s.publicKey.raw, "the zero key belongs to nobody")
 	case k == j.self.PublicKey:
 		j.reject(c, AnnotationPublicKey, s.publicKey.raw, "our own key")
+	case c.relation == asHub && !j.policy.pinnedKey(k):
+		j.reject(c, AnnotationPublicKey, s.publicKey.raw, "none of those that --hub-public-key names")
 	default:
 		c.wantKey = k
 		return true
 	}
-	if c.last == nil || c.last.PublicKey.IsZero() || c.last.PublicKey == j.self.PublicKey {
+	if c.last == nil || c.last.PublicKey.IsZero() || c.last.PublicKey == j.self.PublicKey ||
+		c.relation == asHub && !j.policy.pinnedKey(c.last.PublicKey) {
 		return false
 	}
 	c.wantKey, c.lastGoodKey = c.last.PublicKey, true

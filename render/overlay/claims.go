@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"wg-kube/templates/wgquick"
 )
 
 // Who may claim what. In the order of precedence:
@@ -88,6 +90,14 @@ func (p Policy) neverAlone(claimed netip.Prefix) string {
 		return "lies outside of what peers may claim"
 	}
 	return ""
+}
+
+// pinned reports whether a Node of this name may be a hub of ours.
+func (p Policy) pinned(name string) bool { return len(p.Hubs) == 0 || slices.Contains(p.Hubs, name) }
+
+// pinnedKey reports whether a hub of ours may have this key.
+func (p Policy) pinnedKey(k wgquick.PublicKey) bool {
+	return len(p.HubKeys) == 0 || slices.Contains(p.HubKeys, k)
 }
 
 // judge decides over the claims of one Build.

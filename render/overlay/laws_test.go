@@ -227,6 +227,12 @@ func FuzzLaws(f *testing.F) {
 		if w.IntN(4) == 0 {
 			p.PeerCIDRs = prefixes("10.0.0.0/9", "fd00::/16")
 		}
+		if w.IntN(6) == 0 {
+			p.Hubs = []string{w.name(), w.name(), w.name()}
+		}
+		if w.IntN(6) == 0 {
+			p.HubKeys = []wgquick.PublicKey{key(w.name()), key(w.name()), key(w.name())}
+		}
 		self, s := w.self(), w.snapshot()
 		var prev *wgquick.Config
 		for range 4 {

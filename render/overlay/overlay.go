@@ -43,11 +43,13 @@ type Self struct {
 
 // Policy is what holds for everyone.
 type Policy struct {
-	Prefix    string         // put in front of every label and annotation as it is
-	APIServer []netip.Addr   // no claim of a spoke may cover these
-	PeerCIDRs []netip.Prefix // a spoke's claim must lie inside one of these; empty: anywhere
-	From      string         // where the Nodes come from, for the head of the file; the same from run to run
-	PeersDir  string         // where the fragments come from, for the head of the file; empty: not named
+	Prefix    string              // put in front of every label and annotation as it is
+	APIServer []netip.Addr        // no claim of a spoke may cover these
+	PeerCIDRs []netip.Prefix      // a spoke's claim must lie inside one of these; empty: anywhere
+	Hubs      []string            // the only Nodes that a spoke takes for hubs; empty: any that has the label
+	HubKeys   []wgquick.PublicKey // the only keys that a spoke takes from a hub; empty: any
+	From      string              // where the Nodes come from, for the head of the file; the same from run to run
+	PeersDir  string              // where the fragments come from, for the head of the file; empty: not named
 }
 
 // Snapshot is everything the sources know at one moment. The order of its slices means nothing.
