@@ -25,6 +25,7 @@ type Config struct {
 	Proposed  []string // the interfaces that take proposals
 
 	MaxShrink      float64       // see Guard
+	MaxPeers       int           // see Guard
 	Resync         time.Duration // how often a device is looked at when nothing happens; zero: never
 	Settle         time.Duration // how long a file without an end mark has to be quiet
 	GoneAfter      time.Duration // how long a file in force is missing before the interface goes; zero: it stays

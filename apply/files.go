@@ -20,7 +20,7 @@ type files struct {
 	path           string // of the file in force
 	proposalPath   string
 	takesProposals bool
-	maxShrink      float64
+	guard          Guard // but for what a person says
 
 	settle   watch.Settler
 	inForce  parsed
@@ -40,7 +40,7 @@ func (c Config) files(iface string) *files {
 		path:           filepath.Join(c.Dir, iface+".conf"),
 		proposalPath:   filepath.Join(c.Proposals, iface+".conf"),
 		takesProposals: c.takesProposals(iface),
-		maxShrink:      c.MaxShrink,
+		guard:          Guard{From: filepath.Join(c.Proposals, iface+".conf"), MaxShrink: c.MaxShrink, MaxPeers: c.MaxPeers},
 		settle:         watch.Settler{Quiet: c.Settle},
 	}
 }
@@ -131,7 +131,9 @@ func (f *files) next(key wgquick.SecretKey, accept bool) (*draft, error) {
 	if base.Interface.PrivateKey.IsZero() {
 		base.Interface.PrivateKey = key
 	}
-	next, held, err := Promote(base, f.proposal.config, Guard{From: f.proposalPath, MaxShrink: f.maxShrink, Accept: accept, Now: time.Now()})
+	g := f.guard
+	g.Accept, g.Now = accept, time.Now()
+	next, held, err := Promote(base, f.proposal.config, g)
 	if err != nil {
 		return nil, err
 	}

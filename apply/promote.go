@@ -29,12 +29,33 @@ func Allowed() wgquick.Allow {
 type Guard struct {
 	From      string    // the path of the proposal, for the head of the file
 	MaxShrink float64   // the part of the peers, or of the prefixes, that may go at once; see few
+	MaxPeers  int       // how many peers there may be, and prefixesAPeer times as many prefixes; zero: any number
 	Accept    bool      // a person has looked: nothing is held
 	Now       time.Time // what is held from now on is held since
 }
 
 // few is the number of peers, or of prefixes, that may always go at once, as long as one peer is left.
 const few = 3
+
+// prefixesAPeer is how many prefixes a peer has at most, taken over all of them.
+const prefixesAPeer = 4
+
+// tooMuch is why a proposal is larger than the guard lets it be: every peer costs the kernel memory, every prefix a
+// route, and whoever lies in the name of a cluster can write many.
+func (g Guard) tooMuch(c *wgquick.Config) error {
+	prefixes := 0
+	for _, p := range c.Peers {
+		prefixes += len(p.AllowedIPs)
+	}
+	switch {
+	case g.MaxPeers == 0:
+	case len(c.Peers) > g.MaxPeers:
+		return fmt.Errorf("%s: %d peers: more than %d, which --max-peers allows", g.From, len(c.Peers), g.MaxPeers)
+	case prefixes > g.MaxPeers*prefixesAPeer:
+		return fmt.Errorf("%s: %d prefixes: more than %d, %d for each of --max-peers", g.From, prefixes, g.MaxPeers*prefixesAPeer, prefixesAPeer)
+	}
+	return nil
+}
 
 // Held is one peer, or some prefixes of one, that the proposal no longer has and that is kept.
 type Held = status.Held
@@ -52,6 +73,9 @@ type Held = status.Held
 // inForce is never nil: where there is no file yet it is an interface with nothing but its private key. The error is
 // that of a proposal that makes no sense here; what no file can say is for Marshal to find.
 func Promote(inForce, proposal *wgquick.Config, g Guard) (*wgquick.Config, []Held, error) {
+	if err := g.tooMuch(proposal); err != nil {
+		return nil, nil, err
+	}
 	next := &wgquick.Config{
 		Head: fileHead(g.From, proposal.Head),
 		Interface: wgquick.Interface{

@@ -292,3 +292,22 @@ func draw(b []byte) (out []wgquick.Peer) {
 	slices.SortStableFunc(out, byName)
 	return out
 }
+
+func TestPromoteBounds(t *testing.T) {
+	g := guard
+	g.MaxPeers = 3
+	for name, c := range map[string]struct {
+		proposal *wgquick.Config
+		want     string
+	}{
+		"as many as there may be": {proposal(peer(1, 1, 2, 3, 4, 5, 6), peer(2, 7, 8, 9), peer(3, 10, 11, 12)), ""},
+		"a peer too many":         {proposal(peers(1, 4)...), "/var/lib/wg-render/wg0.conf: 4 peers: more than 3, which --max-peers allows"},
+		"a prefix too many": {proposal(peer(1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)),
+			"/var/lib/wg-render/wg0.conf: 13 prefixes: more than 12, 4 for each of --max-peers"},
+	} {
+		_, _, err := Promote(config(), c.proposal, g)
+		if got := fmt.Sprint(err); got != c.want && (err != nil || c.want != "") {
+			t.Errorf("%s: %s, want %q", name, got, c.want)
+		}
+	}
+}

@@ -70,6 +70,7 @@ func root() *cobra.Command {
 	f.StringSliceVar(&p.Proposed, "proposed", nil, "an interface that takes proposals; may be repeated")
 	f.StringVar(&p.RunDir, "run-dir", "/run/wg-kube", "folder of the status files")
 	f.Float64Var(&p.MaxShrink, "max-shrink", 0.5, "the part of the peers, or of the prefixes, that a proposal may drop at once (three may always go, but not the last peer)")
+	f.IntVar(&p.MaxPeers, "max-peers", 16384, "how many peers a proposal may have, and four times as many prefixes; 0: any number")
 	f.DurationVar(&p.Settle, "settle", 100*time.Millisecond, "how long a file without an end mark has to be quiet before it is read")
 	f.StringVar(&p.PrivateKeyFile, "private-key-file", "", "take this private key instead of making one")
 	f.StringVar(&p.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -101,6 +102,8 @@ func (p *program) settle(c *cobra.Command) (err error) {
 	switch {
 	case p.MaxShrink < 0 || p.MaxShrink > 1 || p.MaxShrink != p.MaxShrink:
 		return cli.Usagef("--max-shrink: %v: a number from 0 to 1 is wanted", p.MaxShrink)
+	case p.MaxPeers < 0:
+		return cli.Usagef("--max-peers: %d: less than nothing", p.MaxPeers)
 	case p.Settle < 0:
 		return cli.Usagef("--settle: %s: less than nothing", p.Settle)
 	case p.PrivateKeyFile != "" && len(p.Proposed) > 1:

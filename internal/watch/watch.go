@@ -23,12 +23,13 @@ const Rescan = 30 * time.Second
 
 // Watcher watches paths. None of them need exist.
 type Watcher struct {
-	C     <-chan struct{} // something may have changed; at most one signal waits
-	c     chan struct{}
-	log   *slog.Logger
-	paths []string
-	fs    *fsnotify.Watcher
-	have  map[string]inode // watched folders, as they were when they were added
+	C      <-chan struct{} // something may have changed; at most one signal waits
+	c      chan struct{}
+	log    *slog.Logger
+	paths  []string
+	fs     *fsnotify.Watcher
+	have   map[string]inode  // watched folders, as they were when they were added
+	failed map[string]string // folders that cannot be watched, and what was said of them
 }
 
 type inode struct{ dev, ino uint64 }
@@ -39,7 +40,7 @@ func New(log *slog.Logger, paths ...string) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
-	w := &Watcher{c: make(chan struct{}, 1), log: log, fs: inotify, have: map[string]inode{}}
+	w := &Watcher{c: make(chan struct{}, 1), log: log, fs: inotify, have: map[string]inode{}, failed: map[string]string{}}
 	w.C = w.c
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)
@@ -133,10 +134,15 @@ func (w *Watcher) armOnce() (changed bool) {
 		if !ok {
 			continue
 		}
-		if err := w.fs.Add(dir); err != nil {
-			w.log.Warn("watching a folder", "path", dir, "err", err)
+		err := w.fs.Add(dir)
+		if err != nil {
+			if w.failed[dir] != err.Error() { // it is tried again and again, and said once
+				w.failed[dir] = err.Error()
+				w.log.Warn("watching a folder", "path", dir, "err", err)
+			}
 			continue
 		}
+		delete(w.failed, dir)
 		w.have[dir] = now
 		changed = true
 	}
