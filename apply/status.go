@@ -114,7 +114,7 @@ func remember(want plan.Desired, live plan.Live, before []status.Peer) []status.
 			was, _ := find(before, p.PublicKey)
 			s.Asked = was.Asked
 		}
-		if now := at[p.PublicKey]; now.IsValid() && now != p.Endpoint {
+		if now := at[p.PublicKey]; now.IsValid() && !p.At(now) && !lostZone(now.Addr()) {
 			s.Roamed = now
 		}
 		if !s.Asked.IsZero() || s.Roamed.IsValid() {
@@ -123,6 +123,9 @@ func remember(want plan.Desired, live plan.Live, before []status.Peer) []status.
 	}
 	return out
 }
+
+// lostZone reports whether an address is of no use: its zone is missing, which the kernel does not tell.
+func lostZone(a netip.Addr) bool { return a.IsLinkLocalUnicast() && a.Is6() && a.Zone() == "" }
 
 // find looks a peer up in a list that is sorted by public key.
 func find(peers []status.Peer, key wgquick.PublicKey) (status.Peer, bool) {

@@ -20,12 +20,8 @@ func TestGreeting(t *testing.T) {
 		h.Write(t, file, conf, 0o600)
 		return h.Run(t, append(env, bringUpEnv+"="+file, os.Args[0])...)
 	}
-	key := func(h *lab.Host) (private, public string) {
-		private = strings.TrimSpace(h.Run(t, "wg", "genkey"))
-		return "PrivateKey = " + private + "\n", "[Peer]\nPublicKey = " + strings.TrimSpace(h.Run(t, "sh", "-c", "echo "+private+" | wg pubkey")) + "\n"
-	}
-	hubKey, theHub := key(hub)
-	spokeKey, theSpoke := key(spoke)
+	hubKey, theHub := keyPair(t, hub)
+	spokeKey, theSpoke := keyPair(t, spoke)
 	conf := "[Interface]\n" + hubKey + "ListenPort = 51820\nAddress = 10.1.0.1/24\n" + theSpoke + "AllowedIPs = 10.1.0.2/32\n" + peerA + "AllowedIPs = 10.1.0.3/32\nEndpoint = 192.0.2.3:1\n"
 	bringUp(hub, conf)
 	bringUp(spoke, "[Interface]\n"+spokeKey+"Address = 10.1.0.2/24\n"+theHub+"AllowedIPs = 10.1.0.0/24\nEndpoint = 192.0.2.1:51820\n")

@@ -178,6 +178,7 @@ func ours(l plan.Live) plan.Live {
 	l.Peers = slices.Clone(l.Peers)
 	for i := range l.Peers {
 		p := &l.Peers[i]
+		p.Endpoint = netip.AddrPortFrom(p.Endpoint.Addr().WithZone(""), p.Endpoint.Port()) // not told by the kernel
 		p.LastHandshake, p.RxBytes, p.TxBytes = time.Time{}, 0, 0
 	}
 	return l

@@ -124,7 +124,7 @@ func (a *applying) setPeers(ctx context.Context, p *peerChanges) error {
 	defer func() { *p = peerChanges{} }()
 	var errs []error
 	for _, msg := range messages(p.all()) {
-		err := a.configure(ctx, a.iface, wgtypes.Config{Peers: configs(msg)})
+		err := a.send(ctx, msg)
 		if err == nil {
 			continue
 		}
@@ -136,7 +136,7 @@ func (a *applying) setPeers(ctx context.Context, p *peerChanges) error {
 			continue
 		}
 		for i, c := range msg {
-			if err := a.configure(ctx, a.iface, wgtypes.Config{Peers: configs(msg[i : i+1])}); err != nil {
+			if err := a.send(ctx, msg[i:i+1]); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %s: %w", a.iface, c.step, err))
 			}
 		}
@@ -144,12 +144,26 @@ func (a *applying) setPeers(ctx context.Context, p *peerChanges) error {
 	return errors.Join(errs...)
 }
 
-func configs(msg []peerChange) []wgtypes.PeerConfig {
-	out := make([]wgtypes.PeerConfig, len(msg))
+// send sends one message. In the kernel an endpoint with a zone goes by itself, afterwards.
+func (a *applying) send(ctx context.Context, msg []peerChange) error {
+	cfg := wgtypes.Config{Peers: make([]wgtypes.PeerConfig, len(msg))}
+	var apart []wgtypes.PeerConfig
 	for i, c := range msg {
-		out[i] = c.PeerConfig
+		cfg.Peers[i] = c.PeerConfig
+		if c.Endpoint != nil && c.Endpoint.Zone != "" && !a.isTun(a.iface) {
+			apart = append(apart, c.PeerConfig)
+			cfg.Peers[i].Endpoint = nil
+		}
 	}
-	return out
+	if err := a.configure(ctx, a.iface, cfg); err != nil {
+		return err
+	}
+	for _, p := range apart {
+		if err := setZoned(a.iface, p.PublicKey, p.Endpoint); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // messages splits changes, in their order, into what fits one message. A key is in a message once at most, since

@@ -17,7 +17,6 @@ import (
 type difference struct {
 	what   string // as docs/wg-quick.md says it
 	before string // the first version of wg-quick that does it like us; empty: none does
-	kernel bool   // on WireGuard in the kernel only, where not every file is tried
 
 	fault   string                                           // wg-apply refuses what wg-quick takes, in these words
 	takes   string                                           // wg-apply takes what wg-quick refuses in these words
@@ -67,13 +66,6 @@ var deliberate = []*difference{
 		differs: func(c *wgquick.Config, theirs, ours state) bool {
 			mapped := strings.Contains(strings.Join(theirs["wg"], ""), "::ffff:")
 			return mapped && drop("wg", theirs, ours) && drop("IPv4", theirs, ours) && drop("IPv6", theirs, ours)
-		}},
-	{what: "On WireGuard in the kernel the zone of an endpoint is lost", kernel: true,
-		differs: func(c *wgquick.Config, theirs, ours state) bool {
-			zone := slices.ContainsFunc(theirs["wg"], func(line string) bool {
-				return strings.HasPrefix(line, "Endpoint = ") && strings.Contains(line, "%")
-			})
-			return zone && drop("wg", theirs, ours)
 		}},
 	{what: "`DNS` is off unless asked for",
 		differs: func(c *wgquick.Config, theirs, ours state) bool {
@@ -140,7 +132,7 @@ func TestDifferencesAreInTheDocs(t *testing.T) {
 func allUsed(t *testing.T) {
 	t.Helper()
 	for _, d := range deliberate {
-		if d.applies() && !d.kernel && !d.used.Load() {
+		if d.applies() && !d.used.Load() {
 			t.Errorf("no file shows that: %s", d.what)
 		}
 	}

@@ -118,13 +118,24 @@ func movesEndpoint(w, l *Peer, now time.Time) bool {
 		return false
 	case !l.Endpoint.IsValid():
 		return true
+	case !l.Asked.IsZero() && l.Asked != w.Asked:
+		return true
+	case w.At(l.Endpoint):
+		return false
 	case l.Asked.IsZero():
 		return l.old(now)
-	case l.Asked != w.Asked:
-		return true
 	default:
 		return l.old(now) && (w.Keepalive > 0 || l.Unanswered)
 	}
+}
+
+// At reports whether the endpoint that is wanted is the live one, whose zone the kernel does not tell.
+func (p *Peer) At(live netip.AddrPort) bool {
+	want := p.Endpoint
+	if live.Addr().Zone() == "" {
+		want = netip.AddrPortFrom(want.Addr().WithZone(""), want.Port())
+	}
+	return want == live
 }
 
 // diffPrefixes compares two lists in the order of netip.Prefix.Compare.
