@@ -128,6 +128,30 @@ func TestDeviceHooksTakenOver(t *testing.T) {
 	}
 }
 
+// A route that a hook adds is the hook's, whoever made the link, and whatever else has to be repaired.
+func TestDeviceRoutesOfHooksStay(t *testing.T) {
+	a, b, file := twins(t, "PostUp = ip route add 10.66.0.0/16 dev %i; ip route add default dev %i table 66\n")
+	a.apply(t, "once", "wg0", "--hooks=run")
+	b.quick(t, "up")
+	for who, m := range map[string]*machine{"wg-apply": a, "wg-quick": b} {
+		before := m.state(t, "wg0")
+		for range 2 {
+			m.Run(t, "ip", "route", "del", "192.168.7.0/24")
+			m.apply(t, "once", "wg0")
+		}
+		if d := cmp.Diff(before, m.state(t, "wg0")); d != "" {
+			t.Errorf("on the link that %s made (-before +after):\n%s", who, d)
+		}
+		_, third := person(t, "", 0)
+		m.Write(t, "/etc/wireguard/wg0.conf", file[:strings.Index(file, "[Peer]")]+section(third, "10.7.0.3/32", ""), 0o600)
+		m.apply(t, "once", "wg0")
+		want := "10.66.0.0/16 10.7.0.0/24 "
+		if got := m.Run(t, "sh", "-c", "ip route show dev wg0 | cut -d' ' -f1 | sort | tr '\\n' ' '"); got != want {
+			t.Errorf("after a change of the file, on the link that %s made: routes %s, want %s", who, got, want)
+		}
+	}
+}
+
 func TestDeviceHooksThatFail(t *testing.T) {
 	for _, kind := range []string{"PreUp", "PostUp", "PreDown", "PostDown"} {
 		t.Run(kind, func(t *testing.T) {

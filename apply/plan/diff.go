@@ -1,11 +1,14 @@
 package plan
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Diff returns the steps that lead from live to want, in the order that the package comment tells.
 // It changes neither. Its cost grows with the number of peers and routes, its steps with the differences alone.
 func Diff(want Desired, live Live) Plan {
-	d := differ{iface: want.Interface, want: want, live: live}
+	d := differ{iface: want.Interface, want: want, live: live, quicks: quicks(want, live)}
 	addresses := d.addresses()
 	peers := d.peers()
 	routes := d.routes(addresses.flush)
@@ -28,9 +31,10 @@ func Diff(want Desired, live Live) Plan {
 
 // differ holds the two sides. Its methods each compare one part and change neither.
 type differ struct {
-	iface string
-	want  Desired
-	live  Live
+	iface  string
+	want   Desired
+	live   Live
+	quicks map[netip.Prefix]bool
 }
 
 func (d differ) link() []Step {

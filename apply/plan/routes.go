@@ -40,7 +40,7 @@ func (d differ) routes(flush bool) (s routeSteps) {
 		switch {
 		case r.Protocol == protocolKernel:
 			is[k] |= kernels
-		case !ours(r.Protocol, d.bootRoutes()):
+		case !d.ourRoute(r):
 			is[k] |= others
 		case is[k]&wanted != 0 && is[k]&kept == 0:
 			is[k] |= kept
@@ -62,11 +62,27 @@ func (d differ) routes(flush bool) (s routeSteps) {
 
 // ourRoutes are the live routes that a plan may remove.
 func (d differ) ourRoutes() []Route {
-	return slices.DeleteFunc(slices.Clone(d.live.Routes), func(r Route) bool { return !ours(r.Protocol, d.bootRoutes()) })
+	return slices.DeleteFunc(slices.Clone(d.live.Routes), func(r Route) bool { return !d.ourRoute(r) })
 }
 
-// bootRoutes reports whether routes of protocol boot are wg-quick's. With Table=off it adds none: a person did.
-func (d differ) bootRoutes() bool { return d.want.Table != "off" }
+func (d differ) ourRoute(r Route) bool { return ours(r.Protocol, d.quicks[r.Dst]) }
+
+// quicks are the destinations for which a route of protocol boot is wg-quick's: the AllowedIPs, on a link that it may
+// have made, unless Table=off. Whatever else has this protocol was added by a person, or by a hook.
+func quicks(want Desired, live Live) map[netip.Prefix]bool {
+	if !live.Exists || live.Ours || want.Table == "off" {
+		return nil
+	}
+	all := make(map[netip.Prefix]bool, len(live.Routes))
+	for _, peers := range [][]Peer{want.Peers, live.Peers} {
+		for _, p := range peers {
+			for _, a := range p.AllowedIPs {
+				all[a] = true
+			}
+		}
+	}
+	return all
+}
 
 // compareRoutes is the order of Live.Routes after a simulation.
 func compareRoutes(a, b Route) int {
