@@ -25,7 +25,7 @@ func Build(self Self, s Snapshot, prev *wgquick.Config, p Policy) (*wgquick.Conf
 	if prev != nil {
 		last = prev.Peers
 	}
-	self = self.addressed(ownNode(self, s.Nodes))
+	self = self.addressed(ownNode(self, s.Nodes), prev)
 	static, rejections := staticPeers(self, s.Fragments, last)
 	for {
 		peers, rejected, settled := round(self, s, static, last, p)
@@ -56,15 +56,21 @@ func Alone(self Self, p Policy) *wgquick.Config {
 }
 
 // addressed is self with the address that it has by default: in a mesh the first of each of its podCIDRs, as a host
-// prefix, if own has any yet. The others route it here with the podCIDR, so that what the node itself sends comes back.
-func (self Self) addressed(own *Node) Self {
-	if self.Role != Mesh || len(self.Address) > 0 || own == nil {
+// prefix. The others route it here with the podCIDR, so that what the node itself sends comes back. While there is no
+// podCIDR, it is the address of the last proposal.
+func (self Self) addressed(own *Node, prev *wgquick.Config) Self {
+	if self.Role != Mesh || len(self.Address) > 0 {
 		return self
 	}
-	for _, p := range own.PodCIDRs {
-		if first := host(p.Addr()); neverGranted(p) == "" && !slices.Contains(self.Address, first) {
-			self.Address = append(self.Address, first)
+	if own != nil {
+		for _, p := range own.PodCIDRs {
+			if first := host(p.Addr()); neverGranted(p) == "" && !slices.Contains(self.Address, first) {
+				self.Address = append(self.Address, first)
+			}
 		}
+	}
+	if len(self.Address) == 0 && prev != nil {
+		self.Address = prev.Interface.Address
 	}
 	return self
 }

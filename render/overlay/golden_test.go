@@ -124,8 +124,12 @@ func TestMeshCluster(t *testing.T) {
 	if diff := cmp.Diff(want, summary(c)); diff != "" {
 		t.Errorf("peers (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(prefixes("10.244.0.0/32", "fd44:0:0:1::/128"), c.Interface.Address, byValue); diff != "" {
-		t.Errorf("address (-want +got):\n%s", diff)
+	reborn := Node{Name: "node-a", UID: "another"} // without a podCIDR yet: it stays where it is
+	again, _ := Build(meshSelf("node-a"), Snapshot{Nodes: []Node{reborn}}, c, Policy{Prefix: kubePrefix})
+	for _, c := range []*wgquick.Config{c, again} {
+		if diff := cmp.Diff(prefixes("10.244.0.0/32", "fd44:0:0:1::/128"), c.Interface.Address, byValue); diff != "" {
+			t.Errorf("address (-want +got):\n%s", diff)
+		}
 	}
 	refused := []string{
 		`Node/node-thief: allowed-ips "0.0.0.0/0": a default route is not granted to a Node`,
