@@ -1,0 +1,157 @@
+package deploy
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+var overlays = []string{"hub", "mesh"}
+
+// TestOverlays shows what each overlay comes to, and that every object in it has the fields that it means to have.
+func TestOverlays(t *testing.T) {
+	for _, overlay := range overlays {
+		t.Run(overlay, func(t *testing.T) {
+			got := rendered(t, "overlays/"+overlay)
+			golden := filepath.Join("testdata", overlay+".yaml")
+			if *update {
+				must(t, os.WriteFile(golden, got, 0o644))
+			}
+			want, err := os.ReadFile(golden)
+			must(t, err)
+			if d := cmp.Diff(string(want), string(got)); d != "" {
+				t.Errorf("go test ./deploy -update, if this is meant (-want +got):\n%s", d)
+			}
+			objects(t, got)
+		})
+	}
+}
+
+// TestWhatAPodMay holds the two daemons to their halves: wg-render has no capability and of the host no folder but the
+// one for proposals and, to read, the status; wg-apply has the capability to configure the network, and no credential.
+func TestWhatAPodMay(t *testing.T) {
+	want := map[string]may{
+		"folders":   {root: true, host: []string{"/run/wg-kube", "/var/lib/wg-render"}},
+		"wg-render": {host: []string{"/run/wg-kube (read-only)", "/var/lib/wg-render"}, token: true},
+		"wg-apply": {root: true, capabilities: []corev1.Capability{"NET_ADMIN"},
+			host: []string{"/etc/wireguard", "/run/wg-kube", "/var/lib/wg-render (read-only)"}},
+	}
+	for _, overlay := range overlays {
+		t.Run(overlay, func(t *testing.T) {
+			for _, object := range objects(t, rendered(t, "overlays/"+overlay)) {
+				set, ok := object.(*appsv1.DaemonSet)
+				if !ok {
+					continue
+				}
+				pod := set.Spec.Template.Spec
+				if *pod.AutomountServiceAccountToken || pod.HostPID || pod.HostIPC || !pod.HostNetwork {
+					t.Error("a pod has the host's network and nothing else of it, and no token by itself")
+				}
+				got := map[string]may{}
+				for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+					got[c.Name] = whatItMay(t, pod, c)
+				}
+				if d := cmp.Diff(want, got, cmp.AllowUnexported(may{})); d != "" {
+					t.Errorf("-want +got:\n%s", d)
+				}
+				return
+			}
+			t.Error("no DaemonSet")
+		})
+	}
+}
+
+// may is what a container may do beyond computing.
+type may struct {
+	root         bool
+	capabilities []corev1.Capability
+	host         []string // folders of the host, where the container sees them
+	token        bool     // of the ServiceAccount
+}
+
+func whatItMay(t *testing.T, pod corev1.PodSpec, c corev1.Container) (m may) {
+	t.Helper()
+	s := c.SecurityContext
+	if s.Privileged != nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem ||
+		!slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
+		s.SeccompProfile != nil || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("%s: more than it is meant to have: %v", c.Name, s)
+	}
+	m.root, m.capabilities = *s.RunAsUser == 0, s.Capabilities.Add
+	for _, mount := range c.VolumeMounts {
+		v := pod.Volumes[slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })]
+		m.token = m.token || v.Projected != nil
+		if v.HostPath == nil {
+			continue
+		}
+		if v.HostPath.Path != mount.MountPath {
+			t.Errorf("%s: %s of the host is %s: messages would name another file", c.Name, v.HostPath.Path, mount.MountPath)
+		}
+		at := mount.MountPath
+		if mount.ReadOnly {
+			at += " (read-only)"
+		}
+		m.host = append(m.host, at)
+	}
+	slices.Sort(m.host)
+	return m
+}
+
+// rendered is what "kubectl kustomize" prints for a folder of deploy/.
+func rendered(t testing.TB, dir string) []byte {
+	t.Helper()
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionLegacy // kubectl's order: first what others need
+	all, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
+	must(t, err)
+	b, err := all.AsYaml()
+	must(t, err)
+	return b
+}
+
+// objects decodes manifests into the types of the API: no field may be unknown or set twice. The type of a
+// CustomResourceDefinition is not among them; it is left to the API server.
+func objects(t testing.TB, manifests []byte) (all []runtime.Object) {
+	t.Helper()
+	strict := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	for _, doc := range documents(manifests) {
+		if bytes.Contains(doc, []byte("\nkind: CustomResourceDefinition\n")) {
+			continue
+		}
+		object, _, err := strict.Decode(doc, nil, nil)
+		if err != nil {
+			t.Errorf("%v\n%s", err, doc)
+		}
+		all = append(all, object)
+	}
+	return all
+}
+
+func documents(manifests []byte) (all [][]byte) {
+	for doc := range strings.SplitSeq(string(manifests), "\n---\n") {
+		all = append(all, []byte(doc))
+	}
+	return all
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
