@@ -70,7 +70,7 @@ func (h *Host) StartEnv(t testing.TB, env []string, args ...string) *Process {
 	log, err := os.CreateTemp("", "log-")
 	check(t, err)
 	cmd := h.Command(args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(cmd.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	check(t, cmd.Start())
 	p := &Process{Process: cmd.Process, name: h.Name + ": " + strings.Join(args, " "), log: log, done: make(chan struct{}), cmd: cmd}

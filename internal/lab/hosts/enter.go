@@ -24,6 +24,8 @@ const (
 	stageFirst  = "first"  // PID 1 behind the wall
 	stageInside = "inside" // the program itself, behind the wall
 	stageHost   = "host"   // holds the namespaces of one host
+	stageBoot   = "boot"   // becomes the systemd of one machine
+	stageBury   = "bury"   // outlives the program, and removes the cgroups of its machines
 )
 
 // Shared is a folder in memory that is the same in every host and that goes with the wall.
@@ -44,6 +46,10 @@ func Enter() error {
 		os.Exit(first())
 	case stageHost:
 		os.Exit(hold())
+	case stageBoot:
+		os.Exit(boot())
+	case stageBury:
+		os.Exit(bury())
 	}
 	code, err := enter(os.Geteuid() != 0)
 	if err != nil && os.Geteuid() == 0 { // root of a container may lack CAP_SYS_ADMIN and still be let into its own

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,6 +23,8 @@ type Host struct {
 	Name   string
 	holder *exec.Cmd
 	hold   io.Closer // the host lasts until this is closed
+	own    []string  // more flags of nsenter(1)
+	env    []string  // that commands have; nil: ours
 }
 
 // New makes a host. It works only after Enter. Close it when it is no longer needed.
@@ -93,8 +96,10 @@ func (h *Host) Command(args ...string) *exec.Cmd {
 	if err != nil {
 		wd = "/"
 	}
-	enter := []string{"--target", strconv.Itoa(h.PID()), "--net", "--mount", "--uts", "--wdns=" + wd, "--"}
-	return exec.Command("nsenter", append(enter, args...)...)
+	enter := []string{"--target", strconv.Itoa(h.PID()), "--net", "--mount", "--uts", "--wdns=" + wd}
+	cmd := exec.Command("nsenter", slices.Concat(enter, h.own, []string{"--"}, args)...)
+	cmd.Env = h.env
+	return cmd
 }
 
 // Try runs a command on the host and returns what it printed, both streams together, and its exit code;

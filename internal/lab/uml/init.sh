@@ -13,6 +13,8 @@ mkdir -p /dev/pts /dev/shm /dev/net
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 [ -e /dev/net/tun ] || mknod -m 666 /dev/net/tun c 10 200
+mount -t cgroup2 cgroup2 /sys/fs/cgroup # what a systemd needs
+for controller in $(</sys/fs/cgroup/cgroup.controllers); do echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control; done
 ln -sf /proc/self/fd /dev/fd
 for fd in 0:stdin 1:stdout 2:stderr; do ln -sf "/proc/self/fd/${fd%:*}" "/dev/${fd#*:}"; done
 
