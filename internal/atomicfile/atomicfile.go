@@ -28,7 +28,11 @@ func Write(path string, b []byte, mode fs.FileMode) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	defer func() { _ = f.Cleanup() }() // after the rename there is nothing to clean up
-	if gid := int(folder.Sys().(*syscall.Stat_t).Gid); mode&0o070 != 0 && gid != os.Getegid() {
+	fi, err := f.Stat()                // in a folder with the set-group-ID bit it is the group's from the start
+	if err != nil {
+		return err
+	}
+	if gid := group(folder); mode&0o070 != 0 && gid != group(fi) {
 		if err := f.Chown(-1, gid); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("%s: group: %w", path, err)
 		}
@@ -55,6 +59,8 @@ func WriteIfChanged(path string, b []byte, mode fs.FileMode) (changed bool, err 
 	}
 	return true, Write(path, b, mode)
 }
+
+func group(fi fs.FileInfo) int { return int(fi.Sys().(*syscall.Stat_t).Gid) }
 
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
