@@ -49,7 +49,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer cancel()
 	defer service.Stopping()
 	running.Go(func() { files.Run(ctx) })
-	running.Go(func() { service.Watchdog(ctx, func() bool { return d.Alive() == nil }) })
+	beat, stop := service.Heartbeat()
+	defer stop()
 	var events <-chan struct{}
 	if d.Events != nil {
 		events = d.Events(ctx, d.concerns)
@@ -69,6 +70,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 			}
 			for _, l := range d.all() {
 				signal(l.device)
+			}
+		case <-beat:
+			if d.Alive() == nil {
+				service.Alive()
 			}
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"wg-kube/internal/service"
 	"wg-kube/internal/watch"
 	"wg-kube/render/overlay"
 	"wg-kube/render/source/files"
@@ -88,6 +89,8 @@ func (l *Loop) Run(ctx context.Context) error {
 		case <-l.Fragments.Changed():
 		case <-time.After(l.Settle):
 		}
+		beat, stop := service.Heartbeat()
+		defer stop()
 		for {
 			err := l.step()
 			pause(ctx, l.Settle) // what comes now is one change
@@ -95,18 +98,34 @@ func (l *Loop) Run(ctx context.Context) error {
 			if err != nil {
 				again = time.After(retry)
 			}
-			select {
-			case <-ctx.Done():
+			if !l.rest(ctx, beat, again) {
 				return nil
-			case <-l.Nodes.Changed():
-			case <-l.Fragments.Changed():
-			case <-l.key.Changed():
-			case <-l.written.C:
-			case <-again:
 			}
 		}
 	})
 	return g.Wait()
+}
+
+// rest waits until there is something to do. It returns false when ctx is done.
+func (l *Loop) rest(ctx context.Context, beat, again <-chan time.Time) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-beat:
+			service.Alive()
+		case <-l.Nodes.Changed():
+			return true
+		case <-l.Fragments.Changed():
+			return true
+		case <-l.key.Changed():
+			return true
+		case <-l.written.C:
+			return true
+		case <-again:
+			return true
+		}
+	}
 }
 
 // step proposes what the sources want now, if that is anything new.

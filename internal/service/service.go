@@ -28,25 +28,19 @@ func Stopping() { notify(daemon.SdNotifyStopping) }
 // A service manager that does not listen is no reason to fail: the tunnel matters more.
 func notify(state string) { _, _ = daemon.SdNotify(false, state) }
 
-// Watchdog pets systemd's watchdog, where the unit has one, for as long as alive returns true and ctx lasts.
-func Watchdog(ctx context.Context, alive func() bool) {
-	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || interval == 0 {
-		return
+// Heartbeat ticks as often as a loop is to say Alive: three times in what systemd's watchdog allows. It is nil, and
+// never ticks, where there is none.
+func Heartbeat() (beat <-chan time.Time, stop func()) {
+	allowed, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || allowed == 0 {
+		return nil, func() {}
 	}
-	t := time.NewTicker(interval / 3)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			if alive() {
-				notify(daemon.SdNotifyWatchdog)
-			}
-		}
-	}
+	t := time.NewTicker(allowed / 3)
+	return t.C, t.Stop
 }
+
+// Alive tells systemd's watchdog that the loop that says so goes round. Nothing else may say it for the loop.
+func Alive() { notify(daemon.SdNotifyWatchdog) }
 
 // Off is the address on which nothing is served.
 const Off = "off"

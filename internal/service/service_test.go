@@ -24,8 +24,9 @@ func TestNotifyReachesTheServiceManager(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", socket)
 	Ready()
 	Status("wg0: 3 peers")
+	Alive()
 	Stopping()
-	for _, want := range []string{"READY=1", "STATUS=wg0: 3 peers", "STOPPING=1"} {
+	for _, want := range []string{"READY=1", "STATUS=wg0: 3 peers", "WATCHDOG=1", "STOPPING=1"} {
 		b := make([]byte, 100)
 		if err := l.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 			t.Fatal(err)
@@ -34,6 +35,22 @@ func TestNotifyReachesTheServiceManager(t *testing.T) {
 		if err != nil || string(b[:n]) != want {
 			t.Errorf("got %q, %v; wanted %q", b[:n], err, want)
 		}
+	}
+}
+
+func TestHeartbeat(t *testing.T) {
+	beat, stop := Heartbeat()
+	stop()
+	if beat != nil {
+		t.Error("a heart beats without a watchdog")
+	}
+	t.Setenv("WATCHDOG_USEC", "30000")
+	beat, stop = Heartbeat()
+	defer stop()
+	select {
+	case <-beat:
+	case <-time.After(10 * time.Second):
+		t.Error("no heart beats for the watchdog")
 	}
 }
 
