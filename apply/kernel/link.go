@@ -1,16 +1,13 @@
 package kernel
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -40,7 +37,7 @@ func (s *System) addLink(ctx context.Context, iface string) error {
 	attrs.Name = iface
 	err := s.handle.LinkAdd(&netlink.Wireguard{LinkAttrs: attrs})
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		err = s.startDevice(ctx, iface)
+		err = s.userspace(ctx, iface)
 	}
 	if err != nil {
 		return err
@@ -53,87 +50,6 @@ func (s *System) addLink(ctx context.Context, iface string) error {
 		return errors.Join(err, s.handle.LinkDel(l))
 	}
 	return nil
-}
-
-// startDevice starts a wg-device and waits until link and socket are there. The process is in a session of its own
-// and shares nothing with this one: neither our end nor a signal to our group reaches it.
-func (s *System) startDevice(ctx context.Context, iface string) error {
-	path, err := s.devicePath()
-	if err != nil {
-		return fmt.Errorf("this kernel has no WireGuard: %w", err)
-	}
-	out, err := s.deviceLog(iface)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	cmd := exec.Command(path, iface)
-	cmd.Dir = "/"
-	// Not our NOTIFY_SOCKET: its READY would be taken for ours.
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if answers(iface) {
-			if l, err := s.findLink(iface); err == nil && l != nil {
-				s.cfg.Log.Info("wg-device started", "iface", iface, "path", path, "reason", "this kernel has no WireGuard")
-				return nil
-			}
-		}
-		select {
-		case err := <-ended:
-			return fmt.Errorf("%s: %v%s", path, err, lastLine(out.Name()))
-		case <-ctx.Done():
-			_ = cmd.Process.Kill() // it is ours, and of no use
-			return fmt.Errorf("%s: not ready: %w", path, ctx.Err())
-		case <-tick.C:
-		}
-	}
-}
-
-func (s *System) devicePath() (string, error) {
-	if s.cfg.Device != "" {
-		return s.cfg.Device, nil
-	}
-	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), "wg-device")
-		if fi, err := os.Stat(beside); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
-			return beside, nil
-		}
-	}
-	return exec.LookPath("wg-device")
-}
-
-func (s *System) deviceLog(iface string) (*os.File, error) {
-	if s.cfg.RunDir == "" {
-		fd, err := unix.FcntlInt(os.Stderr.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-		return os.NewFile(uintptr(fd), os.Stderr.Name()), err
-	}
-	return os.OpenFile(filepath.Join(s.cfg.RunDir, iface+".device.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW, 0o640)
-}
-
-// lastLine is what a device that ended has said last, as the tail of an error.
-func lastLine(log string) string {
-	fi, err := os.Stat(log)
-	if err != nil || !fi.Mode().IsRegular() {
-		return ""
-	}
-	b, err := os.ReadFile(log)
-	b = bytes.TrimSpace(b)
-	if err != nil || len(b) == 0 {
-		return ""
-	}
-	return ": " + string(b[bytes.LastIndexByte(b, '\n')+1:])
 }
 
 // answers reports whether somebody listens on the socket; a socket that was left behind does not.
@@ -178,6 +94,9 @@ func (s *System) Delete(ctx context.Context, iface string) error {
 	}
 	if l == nil {
 		return nil
+	}
+	if s.cfg.Userspace == Ask {
+		_ = os.Remove(s.request(iface)) // of one that was killed while it waited
 	}
 	if err := gone(s.handle.LinkDel(l), unix.ENODEV); err != nil {
 		return fmt.Errorf("%s: ip link del %s: %w", iface, iface, err)

@@ -25,10 +25,11 @@ import (
 
 // Config says what a System may rely on. The zero value works.
 type Config struct {
-	Device  string        // path of wg-device; empty: beside the running program, else in PATH
-	RunDir  string        // for the log of a wg-device, as IFACE.device.log; empty: it logs to our stderr
-	Timeout time.Duration // longest wait for a device to answer or appear; zero: 10 s
-	Log     *slog.Logger  // nil: nothing is logged
+	Userspace Userspace     // who serves where this kernel has no WireGuard; zero: Start
+	Device    string        // path of wg-device; empty: beside the running program, else in PATH
+	RunDir    string        // for the log of a wg-device, as IFACE.device.log, or to ask for one; empty: it logs to our stderr
+	Timeout   time.Duration // longest wait for a device to answer or appear; zero: 10 s
+	Log       *slog.Logger  // nil: nothing is logged
 }
 
 // System is the kernel of the network namespace in which it was made. It is safe for concurrent use.

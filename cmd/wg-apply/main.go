@@ -25,6 +25,7 @@ func main() { os.Exit(cli.Run(root(), os.Args[1:])) }
 // program is the flags that every command has.
 type program struct {
 	apply.Config
+	userspace           string
 	logLevel, logFormat string
 }
 
@@ -73,6 +74,7 @@ func root() *cobra.Command {
 	f.IntVar(&p.MaxPeers, "max-peers", 16384, "how many peers a proposal may have, and four times as many prefixes; 0: any number")
 	f.DurationVar(&p.Settle, "settle", 100*time.Millisecond, "how long a file without an end mark has to be quiet before it is read")
 	f.StringVar(&p.PrivateKeyFile, "private-key-file", "", "take this private key instead of making one")
+	f.StringVar(&p.userspace, "userspace", string(kernel.Start), "where the kernel has no WireGuard: start a wg-device, ask for one by a file in --run-dir (a path unit starts it), or off")
 	f.StringVar(&p.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&p.logFormat, "log-format", "text", "text or json")
 	cli.ShowEnv(f, nil)
@@ -99,6 +101,11 @@ func (p *program) settle(c *cobra.Command) (err error) {
 			return cli.Usagef("--proposed: %w", err)
 		}
 	}
+	switch kernel.Userspace(p.userspace) {
+	case kernel.Start, kernel.Ask, kernel.Off:
+	default:
+		return cli.Usagef("--userspace: %q: start, ask or off is wanted", p.userspace)
+	}
 	switch {
 	case p.MaxShrink < 0 || p.MaxShrink > 1 || p.MaxShrink != p.MaxShrink:
 		return cli.Usagef("--max-shrink: %v: a number from 0 to 1 is wanted", p.MaxShrink)
@@ -116,7 +123,7 @@ func (p *program) settle(c *cobra.Command) (err error) {
 
 // open opens the kernel. Nothing is changed by that.
 func (p *program) open() (*kernel.System, error) {
-	k, err := kernel.New(kernel.Config{RunDir: p.RunDir, Log: p.Log})
+	k, err := kernel.New(kernel.Config{Userspace: kernel.Userspace(p.userspace), RunDir: p.RunDir, Log: p.Log})
 	if err != nil {
 		return nil, err
 	}
