@@ -55,7 +55,8 @@ type Loop struct {
 	refused   map[string]overlay.Rejection // those last logged
 	seen      map[string]bool              // the Nodes seen since the start
 	said      said
-	unready   atomic.Pointer[error] // why the proposal is not what the sources ask for; nil: it has not been looked at
+	busy      atomic.Pointer[time.Time] // since when the loop is at work; nil: it rests
+	unready   atomic.Pointer[error]     // why the proposal is not what the sources ask for; nil: it has not been looked at
 }
 
 // New starts to watch the folders of c. Run or Once must be called.
@@ -130,6 +131,9 @@ func (l *Loop) rest(ctx context.Context, beat, again <-chan time.Time) bool {
 
 // step proposes what the sources want now, if that is anything new.
 func (l *Loop) step() error {
+	began := time.Now()
+	l.busy.Store(&began)
+	defer l.busy.Store(nil)
 	now := l.look()
 	var r *rendered
 	err := l.lock()
@@ -220,6 +224,17 @@ func (l *Loop) wait(ctx context.Context) error {
 		case <-l.key.Changed():
 		}
 	}
+}
+
+// stuck is how long the loop may be at work: a file system that hangs is all that keeps it.
+const stuck = 5 * time.Minute
+
+// Alive says that the loop is stuck, nil if it is not.
+func (l *Loop) Alive() error {
+	if since := l.busy.Load(); since != nil && time.Since(*since) > stuck {
+		return fmt.Errorf("%s: at work since %s", l.path(), since.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // Ready returns why the proposal on disk is not what the sources ask for, nil if it is.
