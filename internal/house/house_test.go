@@ -6,8 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -137,6 +141,39 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 		if name := path.Base(p.ImportPath); strings.Contains(p.ImportPath, "/cmd/") {
 			if !strings.HasPrefix(strings.ToLower(p.Doc), name) {
 				t.Errorf("%s: the comment of a command begins with its name, not %q", p.ImportPath, p.Doc)
+			}
+		}
+	}
+}
+
+// A promise in docs names the test that proves it: that test has to be there.
+func TestDocsNameTestsThatAreThere(t *testing.T) {
+	there := map[string]bool{}
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`).FindAllSubmatch(b, -1) {
+			there[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(docs) == 0 {
+		t.Fatalf("no docs: %v", err)
+	}
+	for _, doc := range docs {
+		b, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(string(b), -1) {
+			if !there[name] {
+				t.Errorf("%s: there is no %s", filepath.Base(doc), name)
 			}
 		}
 	}
