@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// eventBuffer is what the kernel may queue for us, in bytes: a router that loads a full table must not make us
+// maxUnread is what the kernel may queue for us, in bytes: a router that loads a full table must not make us
 // deaf. Messages that concern nobody here are dropped unread as they come.
-const eventBuffer = 8 << 20
+const maxUnread = 8 << 20
 
 // Events signals when a link, address, route or rule changes that may concern one of the interfaces for which
 // concerns is true. It does not say what has changed: whoever is told observes again. At most one signal waits.
@@ -57,8 +57,8 @@ func (s *System) listen(ctx context.Context, concerns func(string) bool, signal 
 		return err
 	}
 	defer sock.Close()
-	if err := sock.SetReceiveBufferSize(eventBuffer, true); err != nil { // without CAP_NET_ADMIN: what is allowed
-		_ = sock.SetReceiveBufferSize(eventBuffer, false)
+	if err := sock.SetReceiveBufferSize(s.unread, true); err != nil { // without CAP_NET_ADMIN: what is allowed
+		_ = sock.SetReceiveBufferSize(s.unread, false)
 	}
 	defer context.AfterFunc(ctx, sock.Close)()
 

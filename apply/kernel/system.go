@@ -37,6 +37,7 @@ type System struct {
 	cfg    Config
 	handle *netlink.Handle
 	dumps  map[int]*nl.SocketHandle // a socket of its own, with strict checks: the kernel filters what it dumps
+	unread int                      // bytes of events that the kernel may queue
 
 	mu    sync.Mutex
 	turns map[string]chan struct{} // one call at a time to a device that may hang
@@ -65,6 +66,7 @@ func New(cfg Config) (*System, error) {
 		cfg:    cfg,
 		handle: h,
 		dumps:  map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: sock}},
+		unread: maxUnread,
 		turns:  map[string]chan struct{}{},
 	}, nil
 }
