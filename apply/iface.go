@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"wg-kube/apply/plan"
+	"wg-kube/internal/atomicfile"
 	"wg-kube/templates/status"
 	"wg-kube/templates/wgquick"
 )
@@ -225,13 +226,15 @@ func (i *iface) save(s status.Status) error {
 	return nil
 }
 
-// tidy removes, once, what was left by one of us that was killed in the middle of writing a secret.
+// tidy removes, once, what was left by one of us that was killed in the middle of writing: it may hold a secret.
 func (i *iface) tidy() {
 	if i.tidied {
 		return
 	}
 	i.tidied = true
-	if err := errors.Join(i.files.tidy(), i.Keys(i.name).tidy()); err != nil {
+	err := errors.Join(i.files.tidy(), i.Keys(i.name).tidy(),
+		atomicfile.RemoveLeftovers(i.statusFile(i.name)), atomicfile.RemoveLeftovers(i.downFile(i.name)))
+	if err != nil {
 		i.log.Warn("note", "err", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"wg-kube/internal/atomicfile"
 	"wg-kube/render/source/files"
 )
 
@@ -38,6 +39,10 @@ func (l *Loop) lock() error {
 		return fmt.Errorf("%s: lock: %w", path, err)
 	}
 	l.locked = f
+	// Nobody else writes here now. What another one left that was killed while it did is of no use.
+	if err := atomicfile.RemoveLeftovers(l.path()); err != nil {
+		l.Log.Warn("note", "err", files.Plain(err))
+	}
 	return nil
 }
 
