@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// alias on a link says that wg-apply made it.
+// alias on a link says that wg-apply brought it up. It is set before that: of one of us that is killed in between, a
+// link is left that is down, and brought up next.
 const alias = "wg-apply"
 
 // sockets is where userspace devices listen. It belongs to the mount namespace, the link to the network namespace.
@@ -39,17 +40,7 @@ func (s *System) addLink(ctx context.Context, iface string) error {
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		err = s.userspace(ctx, iface)
 	}
-	if err != nil {
-		return err
-	}
-	l, err := s.handle.LinkByName(iface)
-	if err != nil {
-		return err
-	}
-	if err := s.handle.LinkSetAlias(l, alias); err != nil {
-		return errors.Join(err, s.handle.LinkDel(l))
-	}
-	return nil
+	return err
 }
 
 // answers reports whether somebody listens on the socket; a socket that was left behind does not.

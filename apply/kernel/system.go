@@ -176,6 +176,9 @@ func (a *applying) step(ctx context.Context, step plan.Step) error {
 	case plan.SetMTU:
 		return a.handle.LinkSetMTU(link, st.MTU)
 	case plan.SetUp:
+		if err := a.handle.LinkSetAlias(link, alias); err != nil {
+			return err
+		}
 		err := a.handle.LinkSetUp(link)
 		if errors.Is(err, unix.EADDRINUSE) {
 			return errors.New("its listen port is taken by another socket") // the kernel's WireGuard binds now

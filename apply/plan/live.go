@@ -11,7 +11,7 @@ import (
 type Live struct {
 	Exists       bool
 	Userspace    bool // a wg-device serves it
-	Ours         bool // its alias says that wg-apply made it
+	Ours         bool // its alias says that wg-apply brought it up
 	Up           bool
 	MTU          int            // bytes
 	Addresses    []netip.Prefix // in the kernel's order: the first IPv4 address of a subnet is its primary one
