@@ -20,7 +20,7 @@ func Diff(want Desired, live Live) Plan {
 	for _, stage := range [][]Step{
 		d.link(), d.firewall(), addresses.gain, d.device(),
 		peers.gain, peers.move, d.up(), d.greet(),
-		routes.gain, mark.switched, rules.gain,
+		routes.gain, mark.switched, rules.gain, routes.last,
 		addresses.exchange,
 		rules.lose, mark.off, routes.lose, peers.lose, addresses.lose, routes.again, d.noFirewall(),
 	} {

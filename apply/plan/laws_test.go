@@ -183,6 +183,27 @@ func checkOnlyOurs(t *testing.T, want Desired, at Live, s Step) {
 		if foreign {
 			t.Errorf("adds a route that is there: %s", s)
 		}
+		checkExempt(t, want, at, s.Route)
+	}
+}
+
+// checkExempt holds that a default route takes nothing at any moment but what it is for: what other routes lead to
+// was exempt before.
+func checkExempt(t *testing.T, want Desired, at Live, r Route) {
+	t.Helper()
+	v6 := r.Dst.Addr().Is6()
+	for _, guide := range want.Rules {
+		if !r.isDefault() || guide.V6 != v6 || !guide.Guide() || guide.Table != r.Table {
+			continue
+		}
+		exempt := slices.ContainsFunc(at.Rules, func(e Rule) bool {
+			return e.V6 == v6 && e.Exemption() && slices.ContainsFunc(at.Rules, func(g Rule) bool {
+				return g.V6 == v6 && g.Guide() && g.Mark == guide.Mark && g.Priority > e.Priority
+			})
+		})
+		if !exempt {
+			t.Errorf("a default route before its rules: %v", at.Rules)
+		}
 	}
 }
 

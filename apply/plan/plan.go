@@ -12,9 +12,10 @@
 // mark or the table of a default route of ours, with the "lookup main suppress_prefixlength 0" directly before it.
 //
 // The order of a plan: link, firewall, addresses, device, peers gained, prefixes moved, MTU and up, talkers
-// greeted, routes gained, mark, rules gained; then rules, routes, prefixes, peers, addresses, firewall removed. So nothing that
-// is wanted before and after is ever missing in between, and a plan that stops half way leaves a difference
-// that the next one sees. The exceptions, each with its reason:
+// greeted, routes gained, mark, rules gained, default routes gained; then rules, routes, prefixes, peers, addresses,
+// firewall removed. So nothing that is wanted before and after is ever missing in between, nothing but what a default
+// route is for ever takes it, and a plan that stops half way leaves a difference that the next one sees. The
+// exceptions, each with its reason:
 //
 //   - Taking a prefix off a peer that stays needs a throw-away peer (DropPrefixes): the kernel's own way
 //     replaces all the prefixes of the peer, one by one, and drops packets meanwhile.

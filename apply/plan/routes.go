@@ -21,7 +21,7 @@ func hasRoute(routes []Route, want Route) bool {
 	return slices.ContainsFunc(routes, func(r Route) bool { return r.key() == want.key() && r.Protocol != protocolKernel })
 }
 
-type routeSteps struct{ gain, lose, again []Step }
+type routeSteps struct{ gain, last, lose, again []Step }
 
 // routes compares by table and destination. With flush the kernel is about to remove every IPv4 route.
 func (d differ) routes(flush bool) (s routeSteps) {
@@ -54,7 +54,11 @@ func (d differ) routes(flush bool) (s routeSteps) {
 		case flush && v4:
 			s.again = append(s.again, AddRoute{Iface: d.iface, Route: r})
 		case k&(kept|others) == 0:
-			s.gain = append(s.gain, AddRoute{d.iface, r, v4 && k&kernels != 0})
+			to := &s.gain
+			if r.isDefault() {
+				to = &s.last
+			}
+			*to = append(*to, AddRoute{d.iface, r, v4 && k&kernels != 0})
 		}
 	}
 	return s
