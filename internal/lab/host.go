@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -67,13 +68,24 @@ func (h *Host) Start(t testing.TB, args ...string) *Process {
 // StartEnv is Start with more in the environment, each as "NAME=value".
 func (h *Host) StartEnv(t testing.TB, env []string, args ...string) *Process {
 	t.Helper()
-	log, err := os.CreateTemp("", "log-")
-	check(t, err)
 	cmd := h.Command(args...)
 	cmd.Env = append(cmd.Environ(), env...)
-	cmd.Stdout, cmd.Stderr = log, log
+	return h.StartCommand(t, cmd)
+}
+
+// StartCommand starts a command that h.Command made. What it prints, where nobody has set another place for that, is
+// in its Log.
+func (h *Host) StartCommand(t testing.TB, cmd *exec.Cmd) *Process {
+	t.Helper()
+	log, err := os.CreateTemp("", "log-")
+	check(t, err)
+	for _, out := range []*io.Writer{&cmd.Stdout, &cmd.Stderr} {
+		if *out == nil {
+			*out = log
+		}
+	}
 	check(t, cmd.Start())
-	p := &Process{Process: cmd.Process, name: h.Name + ": " + strings.Join(args, " "), log: log, done: make(chan struct{}), cmd: cmd}
+	p := &Process{Process: cmd.Process, name: h.Name + ": " + strings.Join(cmd.Args, " "), log: log, done: make(chan struct{}), cmd: cmd}
 	go func() {
 		_ = cmd.Wait()
 		close(p.done)
@@ -81,8 +93,8 @@ func (h *Host) StartEnv(t testing.TB, env []string, args ...string) *Process {
 	t.Cleanup(func() {
 		_ = p.Kill()
 		<-p.done
-		if t.Failed() {
-			t.Logf("%s\n%s", p.name, tail(p.Log()))
+		if text := p.Log(); t.Failed() && text != "" {
+			t.Logf("%s\n%s", p.name, tail(text))
 		}
 		_ = log.Close()
 		_ = os.Remove(log.Name())
