@@ -15,9 +15,9 @@ import (
 // The way of a cluster from its first start: nothing is there yet, and whatever appears is taken in.
 func TestFromTheFirstStartToALiveTunnel(t *testing.T) {
 	c := newCluster(t)
-	hub := c.machine(t, "hub", "hub", "192.0.2.1", "100.96.0.1")
-	s1 := c.machine(t, "spoke-1", "spoke", "192.0.2.11", "100.96.1.1")
-	s2 := c.machine(t, "spoke-2", "spoke", "192.0.2.12", "100.96.2.1")
+	hub := c.hub(t, "hub", "192.0.2.1", "100.96.0.1")
+	s1 := c.spoke(t, "spoke-1", "192.0.2.11", "100.96.1.1")
+	s2 := c.spoke(t, "spoke-2", "192.0.2.12", "100.96.2.1")
 	all := []*machine{hub, s1, s2}
 
 	for _, m := range all {
@@ -70,7 +70,7 @@ func TestFromTheFirstStartToALiveTunnel(t *testing.T) {
 
 	t.Run("a peer joins, changes and leaves, and both daemons are killed, and no packet is lost", func(t *testing.T) {
 		lost := lab.Loss(t, s1.Host, s2.Host, s2.overlay, 1000)
-		s3 := c.machine(t, "spoke-3", "spoke", "192.0.2.13", "100.96.3.1")
+		s3 := c.spoke(t, "spoke-3", "192.0.2.13", "100.96.3.1")
 		c.credential(t, s3)
 		c.join(t, s3)
 		s3.reaches(t, s1)
