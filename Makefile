@@ -55,10 +55,15 @@ kernel: # the User-mode Linux, built once and kept in ~/.cache/wg-kube
 setup: # the Debian packages that the tests need
 	internal/lab/setup.sh test
 
-install: ## the programs, and the user and the folders that they need, below $(DESTDIR)$(PREFIX)
+install: ## the programs, their units, and the user and the folders that they need, below $(DESTDIR)$(PREFIX)
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/wg-render $(BIN)/wg-apply $(BIN)/wg-device
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d systemd/sysusers.d/wg-kube.conf
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d systemd/tmpfiles.d/wg-kube.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d systemd/sysusers.d/*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d systemd/tmpfiles.d/*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/system/*.service systemd/system/*.path
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system/kubelet.service.d systemd/system/kubelet.service.d/*
+	@# on a machine that runs, at once; elsewhere the next boot does it
+	[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || \
+		{ systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload; }
 
 clean: ## removes bin/; what is in ~/.cache/wg-kube stays
 	rm -rf $(BIN)

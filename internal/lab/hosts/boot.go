@@ -98,7 +98,11 @@ func setMachine(name, disk, cgroup string) error {
 	if err := unix.Unmount(old, unix.MNT_DETACH); err != nil {
 		return err
 	}
-	return os.Remove(old)
+	if err := os.Remove(old); err != nil {
+		return err
+	}
+	// What a systemd outside a container does by itself: without it a unit does not see its credentials.
+	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
 }
 
 // units that want what a machine in namespaces does not have, or that would change what is not its own.
