@@ -20,17 +20,6 @@ func HasKernelWireGuard(t testing.TB) bool {
 	return inKernel
 }
 
-// The userspace implementation that wg-quick falls back to has to go to the background by itself; wg-device does not.
-const deviceInBackground = `#!/bin/sh
-setsid "$WG_DEVICE" "$1" </dev/null >"/run/wireguard/$1.log" 2>&1 &
-for _ in $(seq 500); do
-	[ -S "/run/wireguard/$1.sock" ] && exit 0
-	sleep 0.01
-done
-cat "/run/wireguard/$1.log" >&2
-exit 1
-`
-
 // TryWGQuick runs the real wg-quick on the host, "up" or "down", with the path of a file or the name of an interface.
 // Where the kernel has no WireGuard, wg-device serves.
 func TryWGQuick(t testing.TB, h *Host, verb, conf string) (out string, code int) {
@@ -40,10 +29,9 @@ func TryWGQuick(t testing.TB, h *Host, verb, conf string) (out string, code int)
 	}
 	args := []string{"wg-quick", verb, conf}
 	if !HasKernelWireGuard(t) {
-		const wrapper = "/run/wg-device-in-background"
-		h.Write(t, wrapper, deviceInBackground, 0o755)
-		args = append([]string{"env", "WG_QUICK_USERSPACE_IMPLEMENTATION=" + wrapper,
-			"WG_DEVICE=" + Build(t, "wg-kube/cmd/wg-device")}, args...)
+		script, err := h.DeviceInBackground(Build(t, "wg-kube/cmd/wg-device"))
+		check(t, err)
+		args = append([]string{"env", "WG_QUICK_USERSPACE_IMPLEMENTATION=" + script}, args...)
 	}
 	return h.Try(args...)
 }
