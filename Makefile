@@ -14,7 +14,7 @@ device_tests = $(shell grep -rl --include='*_test.go' '\<Main(m)' . | xargs -n 1
 scripts      = $(shell grep -rlE --exclude-dir=.git --exclude-dir=bin '^\#!/bin/(ba)?sh' .)
 
 .NOTPARALLEL:
-.PHONY: build demo test check test-machine test-kernel test-live apiserver kernel setup install clean help
+.PHONY: build demo test check bench test-machine test-kernel test-live apiserver kernel setup install clean help
 
 build: ## the programs, in bin/ (the default)
 	$(GOBUILD) -o $(BIN)/ ./cmd/...
@@ -45,6 +45,9 @@ test-kernel: build # the tests on devices once more, in a User-mode Linux with W
 
 test-live: build ## what a change costs those it does not concern, with packets on their way; minutes, on a quiet machine
 	WGKUBE_BIN=$(BIN) go test -tags live -count=1 -timeout 20m ./apply/live
+
+bench: build ## measure the pipeline, and refresh docs/benchmarks.md; half an hour, on a quiet machine
+	$(BIN)/wg-bench pipeline --wg-quick-up 10000 --dir docs/benchmarks --page docs/benchmarks.md
 
 apiserver: # kube-apiserver and etcd, built once and kept in ~/.cache/wg-kube
 	$(APISERVER)/build.sh
