@@ -1,5 +1,3 @@
-//go:build live
-
 package live
 
 import (
@@ -8,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"wg-kube/internal/lab/hosts"
 )
@@ -26,6 +25,12 @@ type loss struct {
 
 func (l loss) sent() int { return l.toHub.Sent + l.through.Sent }
 func (l loss) lost() int { return l.toHub.Lost + l.through.Lost }
+
+func (l *loss) add(more loss) {
+	for of, n := range map[*hosts.Lost]hosts.Lost{&l.toHub: more.toHub, &l.through: more.through, &l.control: more.control} {
+		of.Sent, of.Lost = of.Sent+n.Sent, of.Lost+n.Lost
+	}
+}
 
 func (l loss) String() string {
 	return fmt.Sprintf("to the hub %s; through the hub %s; control %s", l.toHub, l.through, l.control)
@@ -71,10 +76,30 @@ func (h *hub) during(t testing.TB, f func()) (l loss) {
 	return l
 }
 
-// patience is how often a measurement is repeated on a machine too busy to carry even the control.
-const patience = 5
+// A measurement counts when the control has lost nothing meanwhile; whether anything else was lost does not matter for
+// that. So it is made in small pieces, of which one that does not count is made again.
+const (
+	together = 10 // changes are one piece
+	patience = 5  // times a piece is made on a machine too busy to carry even the control
+)
 
-// undisturbed is during, repeated while the control itself loses packets.
+// measure makes changes, as many as there are to be or fit into the time, and counts what is lost meanwhile.
+func (h *hub) measure(t testing.TB, within time.Duration, turn func(n int)) (turns int, total loss) {
+	t.Helper()
+	n := 0
+	for start := time.Now(); turns < *changes && (turns == 0 || time.Since(start) < within); {
+		piece := min(together, *changes-turns)
+		total.add(h.undisturbed(t, func() {
+			for range piece {
+				turn(n)
+				n++
+			}
+		}))
+		turns += piece
+	}
+	return turns, total
+}
+
 func (h *hub) undisturbed(t testing.TB, f func()) (l loss) {
 	t.Helper()
 	for range patience {

@@ -1,5 +1,3 @@
-//go:build live
-
 package live
 
 import (
@@ -19,10 +17,11 @@ const (
 // hub is a machine with spokes on a switch: a talks to the hub, and to b through the hub; c is another.
 type hub struct {
 	*machine
-	a, b, c *machine // c: nil in a twin
-	twin    *hub     // the same once more, where nothing is ever changed
-	base    *file    // as every measurement finds it
-	file    *file    // as it is now
+	a, b, c *machine     // c: nil in a twin
+	twin    *hub         // the same once more, where nothing is ever changed
+	applier *lab.Process // wg-apply on the hub
+	base    *file        // as every measurement finds it
+	file    *file        // as it is now
 }
 
 // Where the peers are in the hub's file. d does not exist.

@@ -1,5 +1,3 @@
-//go:build live
-
 package live
 
 import (
@@ -8,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"wg-kube/internal/lab"
 )
@@ -59,6 +58,15 @@ func addPeer(t *testing.T, f *file, n int) {
 	f.peers = append(f.peers, stranger(t, fmt.Sprintf("10.9.%d.%d/32", n/256, n%256)))
 }
 
+// crowd gives the spoke prefixes that come before the one that is used. Who takes them all away and gives them back
+// leaves it without for a while.
+func crowd(_ *testing.T, f *file, _ int) {
+	p := &f.peers[peerA]
+	for n := range 500 {
+		p.allowed = append(p.allowed, fmt.Sprintf("10.6.%d.%d/32", n/256, n%256))
+	}
+}
+
 // thousand are prefixes that make as many routes.
 func thousand() (prefixes []string) {
 	for n := range 1000 {
@@ -67,10 +75,14 @@ func thousand() (prefixes []string) {
 	return prefixes
 }
 
-// drift is a turn that runs a command on the hub and waits until what it took away is there again.
+// drift is a turn that runs a command on the hub, and waits until the daemon says that something has drifted and what
+// the command took away is there again.
 func drift(command, back, look string) func(*testing.T, *hub, int) {
 	return func(t *testing.T, h *hub, _ int) {
+		repairs := func() int { return strings.Count(h.applier.Log(), "msg=drift") }
+		before := repairs()
 		h.Run(t, strings.Fields(command)...)
+		wait(t, "repaired after "+command, func() bool { return repairs() > before })
 		h.shows(t, back, look)
 	}
 }
@@ -94,8 +106,11 @@ func kinds(h *hub) []kind {
 			shrink(from)(t, f, n)
 			grow(to)(t, f, 0)
 		})},
-		{"the spoke's own AllowedIPs grow", nil, edit(grow(peerA))},
-		{"the spoke's own AllowedIPs shrink", times(grow(peerA)), edit(shrink(peerA))},
+		{"the spoke's own AllowedIPs grow", crowd, edit(grow(peerA))},
+		{"the spoke's own AllowedIPs shrink", func(t *testing.T, f *file, turns int) {
+			crowd(t, f, turns)
+			times(grow(peerA))(t, f, turns)
+		}, edit(shrink(peerA))},
 		{"another peer's PresharedKey", nil, edit(func(t *testing.T, f *file, _ int) { f.peers[peerC].psk = newKey(t) })},
 		{"another peer's PersistentKeepalive", nil, edit(func(_ *testing.T, f *file, n int) { f.peers[peerC].keepalive = 20 + n%2 })},
 		{"another peer's Endpoint", nil, edit(func(_ *testing.T, f *file, n int) {
@@ -123,12 +138,12 @@ func kinds(h *hub) []kind {
 }
 
 // restarts are the changes of the daemon itself. A comment in the file, taken in, tells that the new one is at work.
-func restarts(t *testing.T, daemon *lab.Process, start func() *lab.Process) []kind {
+func restarts(start func()) []kind {
 	turn := func(s syscall.Signal, between func(t *testing.T, h *hub, n int)) func(*testing.T, *hub, int) {
 		return func(t *testing.T, h *hub, n int) {
-			end(t, daemon, s)
+			end(t, h.applier, s)
 			between(t, h, n)
-			daemon = start()
+			start()
 			h.change(t, func(f *file) { f.note++ })
 		}
 	}
@@ -148,37 +163,37 @@ func restarts(t *testing.T, daemon *lab.Process, start func() *lab.Process) []ki
 func TestNothingLost(t *testing.T) {
 	h := newHub(t)
 	h.write(t, "wg0", h.file.String())
-	start := func() *lab.Process { return h.daemon(t, "--resync=100ms", "--log-level=error") }
-	daemon := start()
+	start := func() { h.applier = h.daemon(t, "--resync=50ms", "--log-level=warn") }
+	start()
 	h.reset(t)
 	h.meet(t)
 	h.c.apply(t, "once")
 	h.c.reaches(t, addrHub)
 	var r report
-	t.Run("wg-apply", func(t *testing.T) {
-		for _, k := range append(kinds(h), restarts(t, daemon, start)...) {
-			t.Run(k.name, func(t *testing.T) {
-				h.reset(t)
-				if k.ready != nil {
-					h.change(t, func(f *file) { k.ready(t, f, *changes) })
-				}
-				n := 0
-				l := h.undisturbed(t, func() {
-					for range *changes {
-						k.turn(t, h, n)
-						n++
-					}
-				})
-				r.add(k.name, *changes, l)
-				h.settled(t)
-				if l.lost() > 0 {
-					t.Errorf("packets are lost: %s", l)
-				}
-			})
-		}
-	})
+	all, began := append(kinds(h), restarts(start)...), time.Now()
+	last := *within / time.Duration(len(all)+1) // for wg syncconf
+	for i, k := range all {
+		t.Run(k.name, func(t *testing.T) {
+			h.reset(t)
+			if k.ready != nil {
+				h.change(t, func(f *file) { k.ready(t, f, *changes) })
+			}
+			share := (*within - last - time.Since(began)) / time.Duration(len(all)-i)
+			turns, l := h.measure(t, share, func(n int) { k.turn(t, h, n) })
+			r.add(k.name, turns, l)
+			h.settled(t)
+			if l.lost() > 0 {
+				t.Errorf("packets are lost: %s", l)
+			}
+		})
+	}
 	h.reset(t)
-	t.Run("a link", func(t *testing.T) { h.links(t, &r) })
-	t.Run("wg-quick", func(t *testing.T) { quick(t, &r) })
+	end(t, h.applier, syscall.SIGKILL)
+	h.syncconf(t, last, &r)
+	start()
+	h.links(t, &r)
+	h.reset(t)
+	end(t, h.applier, syscall.SIGKILL)
+	h.downUp(t, &r)
 	r.publish(t, lab.HasKernelWireGuard(t))
 }

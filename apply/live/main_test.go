@@ -1,17 +1,16 @@
-//go:build live
-
 package live
 
 import (
 	"flag"
 	"testing"
+	"time"
 
 	"wg-kube/internal/lab"
 )
 
 var (
-	// The full run takes 100. With fewer the package takes a few minutes on either kernel.
-	changes = flag.Int("changes", 10, "how often each change is made while packets are counted")
+	changes = flag.Int("changes", 100, "how often each change is made while packets are counted")
+	within  = flag.Duration("within", 3*time.Minute, "the time for all kinds of change together: what is slow is done less often")
 	update  = flag.Bool("update", false, "write what was lost into docs/loss.md")
 )
 

@@ -1,35 +1,30 @@
-//go:build live
-
 package live
 
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"wg-kube/internal/lab"
 )
 
-// quick measures what the same costs with wg-quick(8) and wg(8).
-func quick(t *testing.T, r *report) {
-	h := newHub(t)
-	h.write(t, "wg0", h.file.String())
-	lab.WGQuickUp(t, h.Host, "wg0")
-	h.meet(t)
-	t.Run("syncconf", func(t *testing.T) {
-		r.add("`wg syncconf`: a peer is added", *changes, h.undisturbed(t, func() {
-			for n := range *changes {
-				addPeer(t, h.file, n)
-				h.write(t, "wg0", h.file.String())
-				h.Run(t, "bash", "-c", "wg syncconf wg0 <(wg-quick strip wg0)")
-			}
-		}))
+// syncconf measures what wg(8) does instead of wg-apply, which is no worse off for working on an interface of ours.
+func (h *hub) syncconf(t *testing.T, within time.Duration, r *report) {
+	t.Run("wg syncconf", func(t *testing.T) {
+		turns, l := h.measure(t, within, func(n int) {
+			addPeer(t, h.file, n)
+			h.write(t, "wg0", h.file.String())
+			h.Run(t, "bash", "-c", "wg syncconf wg0 <(wg-quick strip wg0)")
+		})
+		r.add("`wg syncconf`: a peer is added", turns, l)
 	})
-	t.Run("down and up", func(t *testing.T) {
-		turns := 1
-		if *changes >= 100 {
-			turns = 3
-		}
-		r.add("`wg-quick down; wg-quick up`", turns, h.undisturbed(t, func() {
+}
+
+// downUp measures what wg-quick(8) does instead of wg-apply.
+func (h *hub) downUp(t *testing.T, r *report) {
+	t.Run("wg-quick down and up", func(t *testing.T) {
+		const turns = 3
+		r.add("`wg-quick down; wg-quick up`", turns, h.during(t, func() {
 			for range turns {
 				h.quickDown(t)
 				lab.WGQuickUp(t, h.Host, "wg0")
@@ -72,10 +67,11 @@ func (h *hub) links(t *testing.T, r *report) {
 					f.peers[peerA].keepalive, f.peers[peerB].keepalive = k.keepalive, k.keepalive
 				})
 				h.meet(t)
-				r.add(l.name+k.name, k.turns, h.undisturbed(t, func() {
+				r.add(l.name+k.name, k.turns, h.during(t, func() {
 					for range k.turns {
 						h.Run(t, strings.Fields(l.command)...)
 						h.shows(t, "UP", "ip link show wg0 up")
+						time.Sleep(time.Second / 2) // a device in a process of its own may hear of it only now
 						h.recover(t)
 					}
 				}))

@@ -1,5 +1,3 @@
-//go:build live
-
 package live
 
 import (
@@ -30,7 +28,7 @@ A spoke sends 1000 packets a second to the hub, and as many to another spoke thr
 changed through its file or behind wg-apply's back. The control is the same between other hosts, measured at the
 same time, where nothing is changed. wg-quick and wg are Debian's.
 
-Measured by ` + "`go test -tags live ./apply/live -run NothingLost -changes=100 -update`" + `.
+Measured by ` + "`go test ./apply/live -run NothingLost -within=1h -update`" + `.
 `
 
 // The sections of the file, one for each kind of device.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,8 +27,8 @@ type Flow struct {
 	out, in  net.Conn
 	stop     chan struct{}
 	sent     chan int
-	received chan int
-	failed   error
+	received atomic.Int64
+	done     chan error // of the receiver
 }
 
 // Lost is what a probe saw.
@@ -38,12 +38,16 @@ type Lost struct {
 
 func (l Lost) String() string { return fmt.Sprintf("%d packets sent, %d lost", l.Sent, l.Lost) }
 
-// The receiver waits this long for packets that are still on their way when the sender has stopped.
-const straggle = 500 * time.Millisecond
+// Packets that are still on their way when the sender has stopped are waited for: a second, in steps, for while the
+// machine holds up the receiver it holds up the waiting too.
+const (
+	straggle = 10 * time.Millisecond
+	steps    = 100
+)
 
 // Start starts the stream.
 func (p Probe) Start() (*Flow, error) {
-	f := &Flow{rate: p.Rate, burst: p.Burst, stop: make(chan struct{}), sent: make(chan int, 1), received: make(chan int, 1)}
+	f := &Flow{rate: p.Rate, burst: p.Burst, stop: make(chan struct{}), sent: make(chan int, 1), done: make(chan error, 1)}
 	var at net.Addr
 	err := p.To.Do(func() error {
 		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.Addr, 0)))
@@ -104,20 +108,22 @@ func (f *Flow) send() {
 	}
 }
 
+// receive counts each packet once, until the socket is closed.
 func (f *Flow) receive() {
 	seen := map[uint64]bool{}
 	b := make([]byte, 64)
 	for {
 		n, err := f.in.Read(b)
 		switch {
-		case err == nil && n == 8:
-			seen[binary.BigEndian.Uint64(b)] = true
-		case err != nil:
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				f.failed = err
-			}
-			f.received <- len(seen)
+		case errors.Is(err, net.ErrClosed):
+			f.done <- nil
 			return
+		case err != nil:
+			f.done <- err
+			return
+		case n == 8:
+			seen[binary.BigEndian.Uint64(b)] = true
+			f.received.Store(int64(len(seen)))
 		}
 	}
 }
@@ -126,8 +132,9 @@ func (f *Flow) receive() {
 func (f *Flow) Stop() (Lost, error) {
 	close(f.stop)
 	sent := <-f.sent
-	_ = f.in.SetReadDeadline(time.Now().Add(straggle))
-	received := <-f.received
-	err := errors.Join(f.failed, f.out.Close(), f.in.Close())
-	return Lost{Sent: sent, Lost: sent - received}, err
+	for n := 0; n < steps && int(f.received.Load()) < sent; n++ {
+		time.Sleep(straggle)
+	}
+	err := errors.Join(f.out.Close(), f.in.Close(), <-f.done)
+	return Lost{Sent: sent, Lost: sent - int(f.received.Load())}, err
 }
