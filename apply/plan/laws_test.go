@@ -300,7 +300,9 @@ func (w world) live(u Underlay) Live {
 			l.Routes = append(l.Routes, r)
 		}
 	}
-	l.Routes = slices.DeleteFunc(l.Routes, func(Route) bool { return w.IntN(5) == 0 })
+	l.Routes = slices.DeleteFunc(l.Routes, func(r Route) bool {
+		return w.IntN(5) == 0 || !l.Up && r.Protocol == protocolBoot // the kernel takes the routes with the link
+	})
 	l.Rules = slices.DeleteFunc(l.Rules, func(Rule) bool { return w.IntN(5) == 0 })
 	l.Rules = append(l.Rules, w.rules()...)
 	if w.IntN(3) == 0 {

@@ -25,7 +25,7 @@ func Build(self Self, s Snapshot, prev *wgquick.Config, p Policy) (*wgquick.Conf
 	if prev != nil {
 		last = prev.Peers
 	}
-	self = self.addressed(ownNode(self, s.Nodes), prev)
+	self = addressed(self, ownNode(self, s.Nodes), prev)
 	static, rejections := staticPeers(self, s.Fragments, last)
 	for {
 		peers, rejected, settled := round(self, s, static, last, p)
@@ -58,7 +58,7 @@ func Alone(self Self, p Policy) *wgquick.Config {
 // addressed is self with the address that it has by default: in a mesh the first of each of its podCIDRs, as a host
 // prefix. The others route it here with the podCIDR, so that what the node itself sends comes back. While there is no
 // podCIDR, it is the address of the last proposal.
-func (self Self) addressed(own *Node, prev *wgquick.Config) Self {
+func addressed(self Self, own *Node, prev *wgquick.Config) Self {
 	if self.Role != Mesh || len(self.Address) > 0 {
 		return self
 	}
