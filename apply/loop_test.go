@@ -140,8 +140,9 @@ func TestNamesNeverHoldUpTheRest(t *testing.T) {
 	p := peer(1)
 	p.Endpoint = wgquick.Endpoint{Host: "hub.example.org", Port: 51820}
 	h.write(t, h.inForce("wg0"), byHand(t, p, peer(2)))
+	h.write(t, h.inForce("wg1"), byHand(t, peer(3)))
 	h.run(t)
-	h.eventually(t, "the rest is up", func() bool { return h.kernel.peers("wg0") == 2 })
+	h.eventually(t, "the rest is up", func() bool { return h.kernel.peers("wg0") == 2 && h.kernel.peers("wg1") == 1 })
 	h.eventually(t, "the status says what is missing", func() bool {
 		return strings.Contains(strings.Join(h.status(t, "wg0").Errors, ""), "hub.example.org:51820: not resolved yet")
 	})

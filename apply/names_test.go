@@ -5,6 +5,10 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
+
+	"wg-kube/apply/plan"
+	"wg-kube/internal/lab"
 )
 
 func TestAnUnknownNameChangesNothing(t *testing.T) {
@@ -37,5 +41,71 @@ func TestAnUnknownNameChangesNothing(t *testing.T) {
 	<-woken
 	if l := h.look(t, i, true); l.drift || h.kernel.sent() != "" {
 		t.Errorf("the answer is drift:\n%s", h.log.take())
+	}
+}
+
+// A name is asked for again when its peer should have called, and has not; and then the peer goes where it leads.
+func TestANameIsResolvedAgainWhenItsEndpointIsStale(t *testing.T) {
+	const before, after = "192.0.2.7:51820", "192.0.2.8:51820"
+	for _, tt := range []struct {
+		name      string
+		keepalive uint16
+		handshake time.Duration // ago
+		moves     bool
+	}{
+		{"it has just called", 25, time.Minute, false},
+		{"a tunnel in which nobody speaks", 0, time.Hour, false},
+		{"it should have called", 25, time.Hour, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t)
+			r, woken := make(resolver, 1), make(chan struct{}, 1)
+			h.Lookup = r.lookup
+			p := fragment(1)
+			p.PersistentKeepalive = tt.keepalive
+			h.write(t, h.inForce("wg0"), byHand(t, p))
+			i := h.newIface("wg0", func() { signal(woken) })
+			r <- netip.MustParseAddrPort(before).Addr()
+			i.names.ask(t.Context(), config(p))
+			<-woken
+			if h.look(t, i, true); !strings.Contains(h.kernel.sent(), before) {
+				t.Error("the first address is not set")
+			}
+			h.kernel.change("wg0", func(l *plan.Live) { l.Peers[0].LastHandshake = time.Now().Add(-tt.handshake) })
+			h.look(t, i, true)
+			r <- netip.MustParseAddrPort(after).Addr()
+			select {
+			case <-woken:
+			case <-time.After(100 * time.Millisecond):
+			}
+			h.look(t, i, true)
+			if moved := strings.Contains(h.kernel.sent(), after); moved != tt.moves {
+				t.Errorf("the new address is taken: %t", moved)
+			}
+		})
+	}
+}
+
+// A spoke that knows its hub by a name. The hub moves, and nobody answers at its old address.
+func TestDeviceFollowsANameThatMoves(t *testing.T) {
+	spoke, hub := newMachine(t, "spoke"), newMachine(t, "hub")
+	lab.Link(t, spoke.Host, "eth0", "10.9.0.1/24", hub.Host, "eth0", "10.9.0.2/24")
+	fileS, keyS := person(t, "10.7.0.1/24", 51820)
+	fileH, keyH := person(t, "10.7.0.2/24", 51820)
+	hub.Write(t, "/etc/wireguard/wg0.conf", fileH+section(keyS, "10.7.0.1/32", ""), 0o600)
+	hub.apply(t, "once", "wg0")
+	spoke.Write(t, "/run/hosts", "10.9.0.2 hub.example\n", 0o644)
+	spoke.Run(t, "mount", "--bind", "/run/hosts", "/etc/hosts")
+	spoke.Write(t, "/etc/wireguard/wg0.conf", fileS+section(keyH, "10.7.0.2/32", "Endpoint = hub.example:51820\nPersistentKeepalive = 1\n"), 0o600)
+	daemon := spoke.start(t, "--resync", "100ms")
+	spoke.eventually(t, "the tunnel is up", "ping -c1 -W1 10.7.0.2")
+
+	hub.Run(t, "sh", "-ec", "ip address del 10.9.0.2/24 dev eth0; ip address add 10.9.0.3/24 dev eth0")
+	spoke.Run(t, "sh", "-ec", "echo 10.9.0.3 hub.example >/run/hosts")
+	spoke.Run(t, "ip", "link", "del", "wg0") // with the handshake, which would be young for three minutes
+	spoke.eventually(t, "the new address is taken", "wg show wg0 endpoints | grep -q 10.9.0.3:51820")
+	spoke.eventually(t, "the tunnel is up again", "ping -c1 -W1 10.7.0.2")
+	if log := daemon.Log(); strings.Count(log, "endpoint 10.9.0.2:51820") != 2 {
+		t.Errorf("it was not tried at the old address first:\n%s", log)
 	}
 }
