@@ -284,6 +284,14 @@ func TestADeviceThatHangs(t *testing.T) {
 			}
 			cancel()
 		}
+		hanging, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() { _, _ = s.Observe(hanging, "wg0") }()
+		start := time.Now()
+		up(t, s, "wg1", "[Interface]\n"+private+"Address = 10.5.0.1/24\n"+peerB+"AllowedIPs = 10.6.0.0/16\n")
+		if took := time.Since(start); took > testConfig("").Timeout {
+			t.Errorf("another interface waits for it: %s", took)
+		}
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 		lab.Eventually(t, 3*time.Second, "its answer", func() bool {
 			_, err := s.Observe(context.Background(), "wg0")
