@@ -3,17 +3,21 @@ package lab
 import (
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"wg-kube/internal/lab/hosts"
 )
+
+// wireGuard is asked for often and makes a host to find out.
+var wireGuard = sync.OnceValues(hosts.WireGuard)
 
 // HasKernelWireGuard reports whether this kernel makes WireGuard interfaces. It skips a test where neither the kernel
 // nor wg-device can.
 func HasKernelWireGuard(t testing.TB) bool {
 	t.Helper()
 	Need(t)
-	inKernel, err := hosts.WireGuard()
+	inKernel, err := wireGuard()
 	if err != nil {
 		Skip(t, err.Error())
 	}
