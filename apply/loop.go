@@ -287,16 +287,19 @@ func (s state) line() string {
 	switch {
 	case !s.looked:
 		return "starting"
-	case len(st.Refused) > 0:
+	case len(st.Refused) > 0 && !st.InUse():
 		return "refused: " + st.Refused[0]
 	case len(st.Errors) > 0:
 		return "error: " + st.Errors[0]
 	case s.last.peers == 0 && st.InForce == "":
 		return "waiting for a file"
 	}
-	line := fmt.Sprintf("%d peers", s.last.peers)
+	line := count(s.last.peers, "peer", "peers")
 	if n := len(st.Held); n > 0 {
 		line += fmt.Sprintf(", %d held", n)
+	}
+	if n := len(st.Refused); n > 0 {
+		line += fmt.Sprintf(", %d refused: %s", n, st.Refused[0])
 	}
 	return line
 }

@@ -3,6 +3,7 @@ package apply
 import (
 	"strings"
 	"testing"
+	"wg-kube/templates/status"
 )
 
 func TestFirstStartIsNoWarning(t *testing.T) {
@@ -53,6 +54,26 @@ func TestPreviewSaysWhatIsHeld(t *testing.T) {
 		if got := p.String(); !p.Empty() || strings.Count(got, "\n") != 5 ||
 			!strings.HasPrefix(got, "# held: Node/node-02 since 20") || !strings.Contains(got, "Z; let go by: wg-apply accept wg0\n") {
 			t.Errorf("proposed %q:\n%s", proposed, got)
+		}
+	}
+}
+
+func TestLineOfTheServiceManager(t *testing.T) {
+	inUse := status.Status{InForce: "sha256:1", Applied: "sha256:1"}
+	with := func(s status.Status, change func(s *status.Status)) status.Status { change(&s); return s }
+	for _, tt := range []struct {
+		status status.Status
+		peers  int
+		want   string
+	}{
+		{inUse, 1, "1 peer"},
+		{with(inUse, func(s *status.Status) { s.Held = make([]Held, 2) }), 7, "7 peers, 2 held"},
+		{with(inUse, func(s *status.Status) { s.Refused = []string{"a.conf:7: no", "more"} }), 2, "2 peers, 2 refused: a.conf:7: no"},
+		{with(inUse, func(s *status.Status) { s.Applied, s.Refused = "sha256:0", []string{"a.conf:7: no"} }), 2, "refused: a.conf:7: no"},
+		{status.Status{}, 0, "waiting for a file"},
+	} {
+		if got := (state{looked: true, last: look{status: tt.status, peers: tt.peers}}).line(); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}
 }

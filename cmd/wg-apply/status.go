@@ -150,7 +150,7 @@ func standing(v apply.View) string {
 		return "down; up again with: wg-apply once " + v.Interface
 	case len(v.Errors) > 0:
 		return "not as its file says"
-	case len(v.Refused) > 0:
+	case len(v.Refused) > 0 && !v.InUse():
 		return "refused"
 	case !device && v.Waiting != "":
 		return "waiting for a file"
@@ -173,6 +173,9 @@ func standing(v apply.View) string {
 	}
 	if len(v.Held) > 0 {
 		says += "; removals are held"
+	}
+	if n := len(v.Refused); n > 0 {
+		says += fmt.Sprintf("; %d refused", n)
 	}
 	return says
 }

@@ -32,6 +32,9 @@ type Status struct {
 	Peers     []Peer            `json:"peers,omitempty"`   // by public key
 }
 
+// InUse reports whether the device was last made what the file in force says, whatever else was refused.
+func (s Status) InUse() bool { return s.InForce != "" && s.Applied == s.InForce }
+
 // Held is one peer, or one prefix of a peer, that the proposal no longer has and that is kept.
 type Held struct {
 	PublicKey wgquick.PublicKey `json:"publicKey"`
