@@ -20,7 +20,7 @@ type meaning struct {
 	hash     string
 	resolved map[string]netip.AddrPort
 	want     plan.Desired
-	refused  []string // what the machine cannot have of the file, and is left out
+	refused  []string // what the machine cannot have of the file: it is left out, or if it is in use already, stays
 	failed   bool     // something of a file from a proposal could not be done: perhaps the machine has changed
 }
 
@@ -46,6 +46,9 @@ func (i *iface) device(ctx context.Context, l *look) {
 	same := was.hash == inForce.hash && !renamed && live.Exists
 	if !same || was.failed || len(was.refused) > 0 {
 		most, err := i.means(ctx, inForce.config, resolved, i.files.path)
+		if inUse := live.Exists && l.status.Applied == inForce.hash; inUse && most.Want.Interface != "" {
+			err = nil // what is wrong with it, if anything is, was not when it was applied: it stays
+		}
 		if err != nil {
 			i.meaning = meaning{}
 			if errors.As(err, new(wgquick.Faults)) {
@@ -58,6 +61,9 @@ func (i *iface) device(ctx context.Context, l *look) {
 		i.meaning = meaning{hash: inForce.hash, resolved: resolved, want: most.Want, refused: faultLines(most.Refused)}
 		if same {
 			i.meaning.want.MTU = was.want.MTU
+		}
+		if !Ours(inForce.config) && len(most.Refused) > 0 {
+			leaveAsLive(&i.meaning.want, live)
 		}
 	}
 	want := i.meaning.want
@@ -88,6 +94,15 @@ func (i *iface) device(ctx context.Context, l *look) {
 	l.status.Peers = remember(i.meaning.want, live, l.status.Peers)
 	i.right = true
 	i.lookUpAgain(ctx, live)
+}
+
+// leaveAsLive is for a file in use that the machine could not have any more: that the rest of it is kept up is all
+// that is done. No packet is sent another way because of it.
+func leaveAsLive(want *plan.Desired, live plan.Live) {
+	want.MTU = live.MTU
+	for n := range want.Peers {
+		want.Peers[n].Endpoint = netip.AddrPort{}
+	}
 }
 
 // compare says what leads from live to want, and completes live with what is remembered.
@@ -159,7 +174,10 @@ func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[strin
 		return most, faultsIn(path, err)
 	}
 	want, err := plan.Want(c, i.name, u)
-	return plan.Most{Config: c, Want: want}, faultsIn(path, err)
+	err = faultsIn(path, err)
+	most := plan.Most{Config: c, Want: want}
+	errors.As(err, &most.Refused)
+	return most, err
 }
 
 // withAddresses is c with the addresses of the names that are resolved.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"wg-kube/internal/atomicfile"
@@ -138,6 +140,35 @@ func (f *files) next(key wgquick.SecretKey, accept bool) (*draft, error) {
 		return nil, err
 	}
 	return &draft{config: next, held: held}, nil
+}
+
+// letGo takes out of what is held what the machine cannot have, and is no longer in the file for that: wg-quick could
+// not bring it up.
+func (d *draft) letGo(proposal string) {
+	has := make(map[wgquick.PublicKey][]netip.Prefix, len(d.config.Peers))
+	for _, p := range d.config.Peers {
+		has[p.PublicKey] = p.AllowedIPs
+	}
+	var still []Held
+	for _, h := range d.held {
+		prefixes, stays := has[h.PublicKey]
+		left, gone := h, h
+		left.Prefixes, gone.Prefixes = nil, nil
+		for _, a := range h.Prefixes {
+			if slices.Contains(prefixes, a) {
+				left.Prefixes = append(left.Prefixes, a)
+			} else {
+				gone.Prefixes = append(gone.Prefixes, a)
+			}
+		}
+		if !stays || len(gone.Prefixes) > 0 {
+			d.refused = append(d.refused, fmt.Sprintf("%s: %s: was held, and is let go: this machine cannot have it", proposal, gone))
+		}
+		if stays && len(gone.Prefixes) < max(1, len(h.Prefixes)) {
+			still = append(still, left)
+		}
+	}
+	d.held = still
 }
 
 // writeDown gives a draft the form of a file.

@@ -177,6 +177,10 @@ func (i *iface) all(ctx context.Context, l *look, device bool) {
 	}
 	if i.meaning.hash == inForce.hash {
 		l.status.Refused = append(l.status.Refused, i.meaning.refused...)
+		if len(i.meaning.refused) > 0 && !Ours(inForce.config) {
+			l.status.Warnings = append(l.status.Warnings, i.files.path+
+				": the machine could not have all of it any more; as it was in use before, it is kept up")
+		}
 	}
 	l.status.Warnings = append(l.status.Warnings, i.around.hints...)
 	if _, unknown := i.names.resolved(inForce.config); i.right {
@@ -295,5 +299,8 @@ func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, accept bool) (
 		return nil, err
 	}
 	next.config, next.refused = most.Config, faultLines(most.Refused)
+	if len(most.Refused) > 0 {
+		next.letGo(i.files.proposalPath)
+	}
 	return next, nil
 }

@@ -111,6 +111,76 @@ func TestAFileMadeByHandIsOneWhole(t *testing.T) {
 	}
 }
 
+// What a file made by hand means was judged when it was applied. It is in use: whatever the machine has come to be like
+// since, nothing of it is taken down, and what can be kept up of it is.
+func TestAFileInUseStays(t *testing.T) {
+	h := newHouse(t)
+	p := peer(2)
+	p.Endpoint = wgquick.EndpointOf(netip.MustParseAddrPort("10.0.0.3:51820"))
+	lan := plan.Route{Table: 254, Dst: netip.MustParsePrefix("10.0.0.3/32"), Device: "eth0"}
+	wide := peer(3)
+	wide.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}
+	h.kernel.around.Routes = []plan.Route{lan} // without it the third would swallow the endpoint of the second
+	h.write(t, h.inForce("wg0"), byHand(t, peer(1), p, wide))
+	must(t, h.Once(t.Context(), "wg0"))
+	routes := h.routes("wg0")
+	h.kernel.sent()
+
+	h.kernel.around = plan.Underlay{MTU: 1400}
+	i := h.newIface("wg0", func() {}) // a restart
+	h.look(t, i, true)
+	s := h.status(t, "wg0")
+	if sent := h.kernel.sent(); sent != "" || len(s.Refused) != 1 || !strings.Contains(s.Refused[0], "holds the endpoint") || !s.InUse() {
+		t.Errorf("%+v\n%s", s, sent)
+	}
+	if len(s.Warnings) == 0 || !strings.Contains(s.Warnings[0], "it is kept up") {
+		t.Errorf("it is not said: %q", s.Warnings)
+	}
+	h.kernel.change("wg0", func(l *plan.Live) { l.Routes = nil })
+	if h.look(t, i, true); !slices.Equal(h.routes("wg0"), routes) {
+		t.Errorf("routes that were deleted: %q, want %q", h.routes("wg0"), routes)
+	}
+	h.kernel.around = plan.Underlay{MTU: 1500, Routes: []plan.Route{lan}}
+	if h.look(t, i, true); len(h.status(t, "wg0").Refused) != 0 {
+		t.Errorf("it is not forgotten: %q", h.status(t, "wg0").Refused)
+	}
+
+	h.kernel.around.Routes = nil
+	must(t, h.kernel.Delete(t.Context(), "wg0"))
+	if h.look(t, i, true); h.kernel.peers("wg0") != 0 {
+		t.Error("with the link the use of it ends")
+	}
+}
+
+func TestWhatIsHeldAndTheMachineCannotHave(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), renderedOf(t, peer(1), peer(2), peer(3, 31, 32, 33, 34, 35), peer(4), peer(5), peer(6)))
+	h.look(t, i, true)
+	h.write(t, h.proposal("wg0"), renderedOf(t, peer(3, 30), peer(7)))
+	h.look(t, i, true)
+	if s := h.status(t, "wg0"); len(s.Held) != 6 {
+		t.Fatalf("held: %v", s.Held)
+	}
+	h.kernel.around.Routes = []plan.Route{docker(2), docker(31)}
+	h.write(t, h.proposal("wg0"), renderedOf(t, peer(3, 30), peer(7), peer(8)))
+	h.log.take()
+	h.look(t, i, true)
+	s := h.status(t, "wg0")
+	if len(s.Held) != 5 || slices.ContainsFunc(s.Held, func(h Held) bool { return h.Peer == "Node/node-02" }) {
+		t.Errorf("held: %v", s.Held)
+	}
+	log := h.log.take()
+	for _, who := range []string{"Node/node-02 since", "Node/node-03: 10.0.0.31/32 since"} {
+		if !strings.Contains(log, h.proposal("wg0")+": "+who) || !strings.Contains(log, "was held, and is let go") {
+			t.Errorf("%s goes without a word:\n%s", who, log)
+		}
+	}
+	if !h.inForceHas(t, 4) || h.inForceHas(t, 2) {
+		t.Error("another one is in force")
+	}
+}
+
 func TestAcceptAndPreviewLeaveOutWhatTheMachineCannotHave(t *testing.T) {
 	h := newHouse(t, "wg0")
 	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))

@@ -27,7 +27,7 @@ func WantMost(c *wgquick.Config, iface string, u Underlay) (Most, error) {
 			slices.SortStableFunc(m.Refused, func(a, b wgquick.Fault) int { return cmp.Compare(a.Line, b.Line) })
 			return m, nil
 		}
-		if slices.ContainsFunc(found, func(f fault) bool { return f.peer.IsZero() }) {
+		if ofTheWhole(found) {
 			return Most{}, inOrderOfLines(found)
 		}
 		m.Refused = append(m.Refused, inOrderOfLines(found)...)

@@ -23,14 +23,19 @@ const (
 
 // Want gives a file its meaning. The error is wgquick.Faults, for the file IFACE.conf: what wg-quick would
 // fail on, a route that would swallow a peer's own endpoint, and a default route in the kernel's own table.
+// If they are about single peers only, the meaning that the file would have without them comes with it; else the zero
+// Desired does.
 //
 // An endpoint that is a name and not resolved yet counts for nothing: not for the MTU, not as a conflict.
 func Want(c *wgquick.Config, iface string, u Underlay) (Desired, error) {
 	w, found := read(c, iface, u)
-	if len(found) > 0 {
+	switch {
+	case len(found) == 0:
+		return w, nil
+	case ofTheWhole(found):
 		return Desired{}, inOrderOfLines(found)
 	}
-	return w, nil
+	return w, inOrderOfLines(found)
 }
 
 // read gives a file the meaning that it would have without its faults.
@@ -58,6 +63,11 @@ type fault struct {
 	wgquick.Fault
 	peer   wgquick.PublicKey // whose claim it is; zero: the file's as a whole
 	prefix netip.Prefix      // of the peer; zero: it is its endpoint
+}
+
+// ofTheWhole reports whether one of the faults is nobody's in particular.
+func ofTheWhole(found []fault) bool {
+	return slices.ContainsFunc(found, func(f fault) bool { return f.peer.IsZero() })
 }
 
 func inOrderOfLines(found []fault) wgquick.Faults {
