@@ -345,8 +345,8 @@ func TestTwoDefaultRoutesSideBySide(t *testing.T) {
 		up(t, s, "wg1", strings.Replace(full, "10.1.0.1", "10.2.0.1", 1))
 		for _, iface := range []string{"wg0", "wg1"} {
 			live := observe(t, s, iface)
-			if !live.Firewall || live.FwMark == 0 {
-				t.Errorf("%s: firewall %v, mark %d", iface, live.Firewall, live.FwMark)
+			if live.Firewall == (plan.Families{}) || live.FwMark == 0 {
+				t.Errorf("%s: firewall %+v, mark %d", iface, live.Firewall, live.FwMark)
 			}
 		}
 		if err := s.Delete(context.Background(), "wg1"); err != nil {

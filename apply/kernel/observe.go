@@ -78,9 +78,7 @@ func (s *System) observe(ctx context.Context, iface string) (live plan.Live, err
 	if err != nil {
 		return live, fmt.Errorf("nftables: %w", err)
 	}
-	live.Firewall = len(have) > 0 && !slices.ContainsFunc(live.Routes, func(r plan.Route) bool {
-		return defaultRoute(r) && !have[nftFamily(r.Dst.Addr())]
-	})
+	live.Firewall = plan.Families{V4: have[nftables.TableFamilyIPv4], V6: have[nftables.TableFamilyIPv6]}
 	if live.SrcValidMark, err = getSrcValidMark(); err != nil {
 		return live, err
 	}
@@ -91,13 +89,6 @@ func (s *System) observe(ctx context.Context, iface string) (live plan.Live, err
 // defaultRoute reports whether r, on our device, is a default route of ours.
 func defaultRoute(r plan.Route) bool {
 	return r.Dst.Bits() == 0 && (r.Protocol == plan.Protocol || r.Protocol == unix.RTPROT_BOOT)
-}
-
-func nftFamily(a netip.Addr) nftables.TableFamily {
-	if a.Is4() {
-		return nftables.TableFamilyIPv4
-	}
-	return nftables.TableFamilyIPv6
 }
 
 func readDevice(live *plan.Live, dev *wgtypes.Device) {

@@ -93,8 +93,8 @@ func (m *model) move(prefixes []netip.Prefix, to *Peer) {
 func (AddLink) after(m *model)         { m.live.Exists = true }
 func (s SetMTU) after(m *model)        { m.live.MTU = s.MTU }
 func (SetUp) after(m *model)           { m.live.Up, m.live.Ours = true, true }
-func (SetFirewall) after(m *model)     { m.live.Firewall = true }
-func (DelFirewall) after(m *model)     { m.live.Firewall = false }
+func (s SetFirewall) after(m *model)   { m.live.Firewall = s.Families }
+func (DelFirewall) after(m *model)     { m.live.Firewall = Families{} }
 func (SetSrcValidMark) after(m *model) { m.live.SrcValidMark = true }
 
 func (s AddAddress) after(m *model) {

@@ -5,18 +5,17 @@ import (
 	"slices"
 )
 
+// Families are those of the nftables tables wg-quick-IFACE, one for each family that has a default route.
+type Families struct{ V4, V6 bool }
+
 // firewall renews the tables whenever something that they name changes. They come before what they name:
 // a plan that stops half way finds the difference again.
 func (d differ) firewall() (s []Step) {
-	if !d.want.Firewall {
+	if d.want.Firewall == (Families{}) {
 		return nil
 	}
-	if !d.live.Firewall || d.want.FwMark != d.live.FwMark || d.changesDefault() || d.changesAddress() {
-		set := SetFirewall{Iface: d.iface, FwMark: d.want.FwMark}
-		for _, r := range d.want.Routes {
-			set.V4 = set.V4 || r.isDefault() && r.Dst.Addr().Is4()
-			set.V6 = set.V6 || r.isDefault() && r.Dst.Addr().Is6()
-		}
+	if d.live.Firewall != d.want.Firewall || d.want.FwMark != d.live.FwMark || d.changesAddress() {
+		set := SetFirewall{Iface: d.iface, FwMark: d.want.FwMark, Families: d.want.Firewall}
 		for _, a := range d.want.Addresses {
 			if a.Addr().Is4() && set.V4 || a.Addr().Is6() && set.V6 {
 				set.Guard = append(set.Guard, a.Addr())
@@ -30,12 +29,6 @@ func (d differ) firewall() (s []Step) {
 	return s
 }
 
-func (d differ) changesDefault() bool {
-	gains := func(r Route) bool { return r.isDefault() && !hasRoute(d.live.Routes, r) }
-	loses := func(r Route) bool { return r.isDefault() && !hasRoute(d.want.Routes, r) }
-	return slices.ContainsFunc(d.want.Routes, gains) || slices.ContainsFunc(d.ourRoutes(), loses)
-}
-
 func (d differ) changesAddress() bool {
 	gains := func(a netip.Prefix) bool { return !slices.Contains(d.live.Addresses, a) }
 	loses := func(a netip.Prefix) bool { return !d.keeps(a) }
@@ -43,7 +36,7 @@ func (d differ) changesAddress() bool {
 }
 
 func (d differ) noFirewall() []Step {
-	if d.want.Firewall || !d.live.Firewall {
+	if d.want.Firewall != (Families{}) || d.live.Firewall == (Families{}) {
 		return nil
 	}
 	return []Step{DelFirewall{d.iface}}

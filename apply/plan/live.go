@@ -21,7 +21,7 @@ type Live struct {
 	Peers        []Peer
 	Routes       []Route // on our device, in every table but local: also those of somebody else, told by Protocol
 	Rules        []Rule  // of both families, all that have the form of a default route's, told by Protocol and Mark
-	Firewall     bool    // a table wg-quick-IFACE is there, and none is missing for a family in which we have a default route
+	Firewall     Families
 	SrcValidMark bool
 	Now          time.Time
 }

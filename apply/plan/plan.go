@@ -76,8 +76,8 @@ type Desired struct {
 	Routes       []Route
 	Rules        []Rule
 	Table        string // as in the file, "auto" where it is silent: tells what wg-quick left behind from what a person did
-	Firewall     bool   // the nftables tables wg-quick-IFACE that go with a default route, one for each family
-	SrcValidMark bool   // net.ipv4.conf.all.src_valid_mark=1
+	Firewall     Families
+	SrcValidMark bool // net.ipv4.conf.all.src_valid_mark=1
 }
 
 // Peer is a peer as the kernel has it, or should.

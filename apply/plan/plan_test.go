@@ -188,7 +188,7 @@ func drift(t *testing.T, l *Live, text string) {
 		case "key":
 			l.PrivateKey[5]++
 		case "nofirewall":
-			l.Firewall = false
+			l.Firewall = Families{}
 		case "userspace":
 			l.Userspace = true
 		case "address":

@@ -147,8 +147,8 @@ type DelRule struct {
 type SetFirewall struct {
 	Iface  string
 	FwMark uint32
-	V4, V6 bool         // the families of the default routes
-	Guard  []netip.Addr // our addresses, of those families only
+	Families
+	Guard []netip.Addr // our addresses, of those families only
 }
 
 // DelFirewall removes the tables of SetFirewall.

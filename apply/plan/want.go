@@ -256,7 +256,7 @@ func (r *reader) defaultRoute(w *Desired, p netip.Prefix) {
 	w.Rules = append(w.Rules,
 		Rule{V6: v6, Not: true, Mark: w.FwMark, Table: w.FwMark, Suppress: -1},
 		Rule{V6: v6, Table: tableMain, Suppress: 0})
-	w.Firewall = true
+	w.Firewall.V4, w.Firewall.V6 = w.Firewall.V4 || !v6, w.Firewall.V6 || v6
 	w.SrcValidMark = w.SrcValidMark || !v6
 }
 
