@@ -13,7 +13,8 @@ import (
 type file struct {
 	key       wgquick.SecretKey
 	port      int
-	mtu       int // zero: none
+	mtu       int    // zero: none
+	dns       string // empty: none
 	addresses []string
 	peers     []peer
 	note      int // a comment: it changes the bytes and nothing else
@@ -62,6 +63,7 @@ func (f *file) String() string {
 	line("PrivateKey", f.key.Reveal())
 	line("ListenPort", fmt.Sprint(f.port))
 	line("MTU", fmt.Sprint(f.mtu))
+	line("DNS", f.dns)
 	line("Address", strings.Join(f.addresses, ", "))
 	for _, p := range f.peers {
 		b.WriteString("\n[Peer]\n")

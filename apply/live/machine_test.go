@@ -147,6 +147,7 @@ func (m *machine) net(t testing.TB) string {
 		ip -d -6 route show table all type unicast | grep -v fe80 | sort
 		(ip -d -4 rule; ip -d -6 rule) | sed '/fwmark 0xca6c\|suppress_prefixlength/s/^[0-9]*://'
 		nft list ruleset
+		cat /etc/resolv.conf
 		ip link show wg0 >/dev/null 2>&1 && wg showconf wg0 | grep -v Endpoint | sed 's/^AllowedIPs = //; s/, /\n/g' | sort
 		ls /run/wireguard | grep sock$ || true`)
 }

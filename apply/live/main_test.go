@@ -10,7 +10,7 @@ import (
 
 var (
 	changes = flag.Int("changes", 100, "how often each change is made while packets are counted")
-	within  = flag.Duration("within", 3*time.Minute, "the time for all kinds of change together: what is slow is done less often")
+	within  = flag.Duration("within", 150*time.Second, "the time for all kinds of change together: what is slow is done less often")
 	update  = flag.Bool("update", false, "write what was lost into docs/loss.md")
 )
 
