@@ -44,7 +44,7 @@ var rules = []struct {
 	{"apply/...", []string{"wg-kube/render/..."}, "files are all that passes between the halves"},
 	{"render/source/manifests", []string{client}, "a folder of manifests needs no client"},
 	{"render/source/fragments", []string{k8s}, "fragments have nothing to do with Kubernetes"},
-	{"render", []string{client}, "render/source/kube is the only place that talks to an API server"},
+	{"render", []string{client}, "render/source/kube is the only place that connects to an API server"},
 	{"apply", []string{netlink, nft, wgctrl}, "apply/kernel is the only place that talks to the kernel"},
 	{"cmd/wg-apply", []string{k8s, "sigs.k8s.io/..."}, "what runs as root is small"},
 	{"cmd/wg-apply", []string{wgGo}, "a userspace device is a process of its own, so that wg-apply can be restarted"},

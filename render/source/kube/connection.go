@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
@@ -22,15 +23,16 @@ type connection struct {
 	host    string // of the API server, without the port
 	http    *http.Client
 	client  corev1.NodeInterface
+	others  dynamic.Interface // for what is no Node
 	trouble *trouble
 	changed func()      // its Nodes are others than before
 	fails   func(error) // it cannot list Nodes
 
 	ownChanged chan struct{}
-	own, hubs  *query
+	own, hubs  *query[overlay.Node]
 
 	mu    sync.Mutex
-	peers *query // nil: not seen yet, or a spoke without a site
+	peers *query[overlay.Node] // nil: not seen yet, or a spoke without a site
 }
 
 func newConnection(cfg Config, config *rest.Config, changed func(), fails func(error)) (*connection, error) {
@@ -49,25 +51,30 @@ func newConnection(cfg Config, config *rest.Config, changed func(), fails func(e
 	if err != nil {
 		return nil, err
 	}
+	others, err := dynamic.NewForConfigAndClient(config, client)
+	if err != nil {
+		return nil, err
+	}
 	c := &connection{
 		cfg:        cfg,
 		host:       server.Hostname(),
 		http:       client,
 		client:     core.Nodes(),
+		others:     others,
 		trouble:    newTrouble(cfg.Log),
 		changed:    changed,
 		fails:      fails,
 		ownChanged: make(chan struct{}, 1),
 	}
 	own := selector{fields: fields.OneTermEqualSelector("metadata.name", cfg.Node).String()}
-	c.own = c.query("own node", own, func() {
+	c.own = c.nodes("own node", own, func() {
 		select {
 		case c.ownChanged <- struct{}{}:
 		default:
 		}
 		changed()
 	})
-	c.hubs = c.query("hubs", selector{labels: cfg.Prefix + overlay.LabelHub + "=true"}, changed)
+	c.hubs = c.nodes("hubs", selector{labels: cfg.Prefix + overlay.LabelHub + "=true"}, changed)
 	return c, nil
 }
 
@@ -80,14 +87,14 @@ func (c *connection) run(ctx context.Context, synced func()) {
 	if !c.own.wait(ctx) || !c.hubs.wait(ctx) {
 		return
 	}
-	var next *query // the peers that are watched: shown as soon as it has them all
+	var next *query[overlay.Node] // the peers that are watched: shown as soon as it has them all
 	var complete <-chan struct{}
 	for {
 		if want := c.wantedPeers(next); next == nil || next.selector != want {
 			if next != nil {
 				next.stop()
 			}
-			next = c.query("peers", want, c.changed)
+			next = c.nodes("peers", want, c.changed)
 			complete = next.synced
 			next.start(ctx)
 		}
@@ -106,7 +113,7 @@ func (c *connection) run(ctx context.Context, synced func()) {
 }
 
 // wantedPeers is, for a hub and in a mesh, every peer; for a spoke the peers of its site, if it has one.
-func (c *connection) wantedPeers(now *query) selector {
+func (c *connection) wantedPeers(now *query[overlay.Node]) selector {
 	peer := c.cfg.Prefix + overlay.LabelPeer + "=true"
 	if c.cfg.Role != overlay.Spoke {
 		return selector{labels: peer}
@@ -120,42 +127,42 @@ func (c *connection) wantedPeers(now *query) selector {
 		site = own.Labels[c.cfg.Prefix+overlay.LabelSite]
 	}
 	if site == "" {
-		return selector{}
+		return selector{none: true}
 	}
 	return selector{labels: peer + "," + c.cfg.Prefix + overlay.LabelSite + "=" + site}
 }
 
 // ownNode is the own Node, if it is there.
 func (c *connection) ownNode() (overlay.Node, bool) {
-	for _, n := range c.own.nodes() {
-		return n.Node, true
+	for _, n := range c.own.objects() {
+		return n.value, true
 	}
 	return overlay.Node{}, false
 }
 
 // queries are those whose Nodes are shown.
-func (c *connection) queries() []*query {
+func (c *connection) queries() []*query[overlay.Node] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.peers == nil {
-		return []*query{c.own, c.hubs}
+		return []*query[overlay.Node]{c.own, c.hubs}
 	}
-	return []*query{c.own, c.hubs, c.peers}
+	return []*query[overlay.Node]{c.own, c.hubs, c.peers}
 }
 
-// nodes merges what the queries have, by name. Two watches are never equally far: the newer state of a Node counts.
-func (c *connection) nodes() []overlay.Node {
-	all := map[string]versioned{}
+// all merges what the queries have, by name. Two watches are never equally far: the newer state of a Node counts.
+func (c *connection) all() []overlay.Node {
+	all := map[string]versioned[overlay.Node]{}
 	for _, q := range c.queries() {
-		for _, n := range q.nodes() {
-			if have, ok := all[n.Name]; !ok || n.newerThan(have) {
-				all[n.Name] = n
+		for _, n := range q.objects() {
+			if have, ok := all[n.value.Name]; !ok || n.newerThan(have) {
+				all[n.value.Name] = n
 			}
 		}
 	}
 	nodes := make([]overlay.Node, 0, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		nodes = append(nodes, all[name].Node)
+		nodes = append(nodes, all[name].value)
 	}
 	return nodes
 }

@@ -1,5 +1,8 @@
-// Package kube is the source of Nodes that watches an API server, and the only place of the pipeline that talks to
-// one. It also writes what this node says of itself to its own Node.
+// Package kube is the source of Nodes that watches an API server. It also writes what this node says of itself to its
+// own Node.
+//
+// It is the only place of the pipeline that connects to an API server: what other sources have there they watch by
+// way of it.
 //
 // It watches no more than it needs: a hub and a mesh node the peers and the hubs, a spoke the hubs and its own site,
 // each its own Node; and keeps no more of a Node than the overlay reads. It judges nothing, and it never touches a label or an
@@ -43,6 +46,7 @@ type Config struct {
 type Source struct {
 	cfg     Config
 	changed chan struct{}
+	others  []func(context.Context, *connection) // what begins to watch what is no Node
 
 	mu        sync.Mutex
 	conn      *connection // the one in use; nil: none yet
@@ -87,7 +91,7 @@ func (s *Source) Snapshot() (nodes []overlay.Node, synced bool) {
 	if view == nil {
 		return nil, false
 	}
-	return view.nodes(), synced
+	return view.all(), synced
 }
 
 // Trouble returns what keeps the source from being synced, as far as it knows: there is no credential, or the API
@@ -208,6 +212,9 @@ func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect f
 		s.view = conn // better some Nodes than none, for whoever does not mind
 	}
 	s.mu.Unlock()
+	for _, begin := range s.others {
+		begin(ctx, conn)
+	}
 	go conn.run(ctx, func() {
 		s.mu.Lock()
 		if s.conn == conn {

@@ -3,60 +3,52 @@ package kube
 import (
 	"context"
 	"reflect"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
-
-	"wg-kube/render/overlay"
-	"wg-kube/render/source"
 )
 
-// selector says which Nodes a query watches. The zero value: none at all.
-type selector struct{ labels, fields string }
+// selector says which objects a query watches. The zero value: all.
+type selector struct {
+	labels, fields string
+	none           bool // not one
+}
 
-// query is one watch of the API server, and the Nodes that it gave.
-type query struct {
-	what     string // for messages
+// resource is what a query watches, and what it keeps of each object.
+type resource[T any] struct {
+	kind    string         // for messages: "Nodes"
+	example runtime.Object // what the API server sends
+	list    func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	watch   func(context.Context, metav1.ListOptions) (watch.Interface, error)
+	read    func(runtime.Object) T
+}
+
+// query is one watch of the API server, and the objects that it gave.
+type query[T any] struct {
+	resource[T]
+	what     string // for messages: "hubs"
 	selector selector
-	prefix   string
 	patience time.Duration
-	client   typedcorev1.NodeInterface
-	changed  func() // its Nodes are others than before
+	changed  func() // its objects are others than before
 	trouble  *trouble
-	fails    func(error) // it cannot list its Nodes
+	fails    func(error) // it cannot list its objects
 
-	stop   context.CancelFunc // its Nodes stay readable
-	synced chan struct{}      // closed when it has had all its Nodes once
+	stop   context.CancelFunc // its objects stay readable
+	synced chan struct{}      // closed when it has had all its objects once
 	store  atomic.Pointer[cache.Store]
 	heard  atomic.Int64 // when the server last said something, in Unix nanoseconds; zero: never
 }
 
-func (c *connection) query(what string, s selector, changed func()) *query {
-	return &query{
-		what:     what,
-		selector: s,
-		prefix:   c.cfg.Prefix,
-		patience: c.cfg.FirstSync,
-		client:   c.client,
-		changed:  changed,
-		trouble:  c.trouble,
-		fails:    c.fails,
-		synced:   make(chan struct{}),
-	}
-}
-
 // start watches until stop is called or ctx is done.
-func (q *query) start(ctx context.Context) {
+func (q *query[T]) start(ctx context.Context) {
 	ctx, q.stop = context.WithCancel(ctx)
 	go q.run(ctx)
 }
@@ -65,8 +57,8 @@ func (q *query) start(ctx context.Context) {
 //
 // The first list comes as a stream. A server, or a proxy before it, that never sends the mark at its end would be
 // waited for in vain, so after a while a plain list is asked for.
-func (q *query) run(ctx context.Context) {
-	if q.selector == (selector{}) {
+func (q *query[T]) run(ctx context.Context) {
+	if q.selector.none {
 		close(q.synced)
 		return
 	}
@@ -74,7 +66,7 @@ func (q *query) run(ctx context.Context) {
 	ctx = logr.NewContext(ctx, logr.Discard())
 	streamed, cancel := context.WithCancel(ctx)
 	defer cancel()
-	sync := q.watch(streamed, true)
+	sync := q.inform(streamed, true)
 	select {
 	case <-ctx.Done():
 		return
@@ -82,7 +74,7 @@ func (q *query) run(ctx context.Context) {
 	case <-time.After(q.patience):
 		cancel()
 		q.trouble.stalled(q.what, q.patience)
-		sync = q.watch(ctx, false)
+		sync = q.inform(ctx, false)
 	}
 	select {
 	case <-ctx.Done():
@@ -93,8 +85,8 @@ func (q *query) run(ctx context.Context) {
 	}
 }
 
-// wait returns true when all Nodes have been seen once, false when ctx is done.
-func (q *query) wait(ctx context.Context) bool {
+// wait returns true when all objects have been seen once, false when ctx is done.
+func (q *query[T]) wait(ctx context.Context) bool {
 	select {
 	case <-q.synced:
 		return true
@@ -103,13 +95,13 @@ func (q *query) wait(ctx context.Context) bool {
 	}
 }
 
-// watch begins an informer, which ends with ctx. The channel is closed when it has all Nodes.
-func (q *query) watch(ctx context.Context, streamed bool) (synced <-chan struct{}) {
+// inform begins an informer, which ends with ctx. The channel is closed when it has all objects.
+func (q *query[T]) inform(ctx context.Context, streamed bool) (synced <-chan struct{}) {
 	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc:  q.list,
+		ListWithContextFunc:  q.first,
 		WatchFuncWithContext: q.stream,
 	}, listKind{plain: !streamed})
-	informer := cache.NewSharedIndexInformer(lw, &corev1.Node{}, 0, cache.Indexers{})
+	informer := cache.NewSharedIndexInformer(lw, q.example, 0, cache.Indexers{})
 	// These fail only for an informer that runs or has been stopped already.
 	_ = informer.SetTransform(q.strip)
 	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -117,7 +109,7 @@ func (q *query) watch(ctx context.Context, streamed bool) (synced <-chan struct{
 		DeleteFunc: func(any) { q.changed() },
 		UpdateFunc: func(old, now any) {
 			// A kubelet writes its Node every few minutes, to say that nothing is new.
-			if !reflect.DeepEqual(source.Node(old.(*corev1.Node)), source.Node(now.(*corev1.Node))) {
+			if !reflect.DeepEqual(old.(*kept[T]).value, now.(*kept[T]).value) {
 				q.changed()
 			}
 		},
@@ -133,9 +125,9 @@ type listKind struct{ plain bool }
 
 func (k listKind) IsWatchListSemanticsUnSupported() bool { return k.plain }
 
-func (q *query) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+func (q *query[T]) first(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
-	list, err := q.client.List(ctx, o)
+	list, err := q.list(ctx, o)
 	if err != nil {
 		if told := q.failed(ctx, err); told != nil {
 			q.fails(told)
@@ -146,9 +138,9 @@ func (q *query) list(ctx context.Context, o metav1.ListOptions) (runtime.Object,
 	return list, nil
 }
 
-func (q *query) stream(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+func (q *query[T]) stream(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
-	w, err := q.client.Watch(ctx, o)
+	w, err := q.watch(ctx, o)
 	if err != nil {
 		told := q.failed(ctx, err)
 		if told != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
@@ -157,7 +149,7 @@ func (q *query) stream(ctx context.Context, o metav1.ListOptions) (watch.Interfa
 		return nil, err
 	}
 	q.heard.Store(time.Now().UnixNano())
-	q.trouble.over(q.what) // a list alone is not enough: it may be allowed where a watch is not
+	q.trouble.over(q.kind, q.what) // a list alone is not enough: it may be allowed where a watch is not
 	return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
 		q.heard.Store(time.Now().UnixNano()) // bookmarks too
 		return e, true
@@ -165,15 +157,15 @@ func (q *query) stream(ctx context.Context, o metav1.ListOptions) (watch.Interfa
 }
 
 // failed returns what is to be told of err, nil if nothing is.
-func (q *query) failed(ctx context.Context, err error) error {
+func (q *query[T]) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil { // it was us who hung up
 		return nil
 	}
-	return q.trouble.is(q.what, err)
+	return q.trouble.is(q.kind, q.what, err)
 }
 
-func (q *query) lastHeard() time.Time {
-	if q.selector == (selector{}) {
+func (q *query[T]) lastHeard() time.Time {
+	if q.selector.none {
 		return time.Now() // nothing is waited for
 	}
 	ns := q.heard.Load()
@@ -183,68 +175,50 @@ func (q *query) lastHeard() time.Time {
 	return time.Unix(0, ns)
 }
 
-// strip keeps of a Node what source.Node reads, and what the informer itself needs: most of a Node's bytes are
-// images and managed fields, and there may be thousands of Nodes.
-func (q *query) strip(object any) (any, error) {
-	n, ok := object.(*corev1.Node)
+// kept is what stays of an object: what is read from it, and what the informer itself needs. Most of a Node's bytes
+// are images and managed fields, and there may be thousands of Nodes; a Secret has much that is none of our business.
+type kept[T any] struct {
+	metav1.ObjectMeta
+	value T
+}
+
+func (q *query[T]) strip(object any) (any, error) {
+	o, ok := object.(runtime.Object)
 	if !ok {
-		return object, nil // a mark that says what was deleted
+		return object, nil // a mark that says what was deleted, or one that is stripped
 	}
-	stripped := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{
-			Name:              n.Name,
-			UID:               n.UID,
-			ResourceVersion:   n.ResourceVersion,
-			CreationTimestamp: n.CreationTimestamp,
-			Labels:            withPrefix(n.Labels, q.prefix),
-			Annotations:       withPrefix(n.Annotations, q.prefix),
-		},
-		Spec:   corev1.NodeSpec{PodCIDRs: n.Spec.PodCIDRs},
-		Status: corev1.NodeStatus{Addresses: n.Status.Addresses},
+	m, err := meta.Accessor(o)
+	if err != nil {
+		return nil, err
 	}
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			stripped.Status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
-		}
-	}
-	return stripped, nil
+	return &kept[T]{
+		ObjectMeta: metav1.ObjectMeta{Namespace: m.GetNamespace(), Name: m.GetName(), UID: m.GetUID(), ResourceVersion: m.GetResourceVersion()},
+		value:      q.read(o),
+	}, nil
 }
 
-func withPrefix(all map[string]string, prefix string) map[string]string {
-	var kept map[string]string
-	for k, v := range all {
-		if strings.HasPrefix(k, prefix) {
-			if kept == nil {
-				kept = map[string]string{}
-			}
-			kept[k] = v
-		}
-	}
-	return kept
-}
-
-// versioned is a Node, and which state of it.
-type versioned struct {
-	overlay.Node
+// versioned is what was read from an object, and from which state of it.
+type versioned[T any] struct {
+	value   T
 	version string
 }
 
-func (v versioned) newerThan(o versioned) bool {
+func (v versioned[T]) newerThan(o versioned[T]) bool {
 	order, err := resourceversion.CompareResourceVersion(v.version, o.version)
 	return err == nil && order > 0
 }
 
-// nodes in no order.
-func (q *query) nodes() []versioned {
+// objects in no order.
+func (q *query[T]) objects() []versioned[T] {
 	store := q.store.Load()
 	if store == nil {
 		return nil
 	}
 	list := (*store).List()
-	nodes := make([]versioned, len(list))
+	objects := make([]versioned[T], len(list))
 	for i, object := range list {
-		n := object.(*corev1.Node)
-		nodes[i] = versioned{source.Node(n), n.ResourceVersion}
+		k := object.(*kept[T])
+		objects[i] = versioned[T]{k.value, k.ResourceVersion}
 	}
-	return nodes
+	return objects
 }

@@ -27,29 +27,29 @@ func newTrouble(log *slog.Logger) *trouble {
 }
 
 // over takes in that the watch what runs.
-func (t *trouble) over(what string) {
+func (t *trouble) over(kind, what string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, was := t.now[what]; was {
 		delete(t.now, what)
-		t.log.Info("reads Nodes again", "op", "watch "+what)
+		t.log.Info("reads "+kind+" again", "op", "watch "+what)
 	}
 }
 
-// is takes in why a request of the watch what failed. It returns that in words, nil if it means nothing.
-func (t *trouble) is(what string, err error) error {
+// is takes in why a request of the watch what, of that kind, failed. It returns that in words, nil if it means nothing.
+func (t *trouble) is(kind, what string, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
 		return nil // the ordinary course of a watch
 	}
 	reason := apierrors.ReasonForError(err)
-	err = explain(reason, short(err))
+	err = explain(kind, reason, short(err))
 	if was, ok := t.now[what]; ok && was == reason {
 		return err
 	}
 	t.now[what] = reason
-	t.log.Error("cannot read Nodes", "op", "watch "+what, "err", err)
+	t.log.Error("cannot read "+kind, "op", "watch "+what, "err", err)
 	return err
 }
 
@@ -65,8 +65,12 @@ func (t *trouble) stalled(what string, after time.Duration) {
 }
 
 // explain adds to err what to do about it.
-func explain(reason metav1.StatusReason, err error) error {
+func explain(kind string, reason metav1.StatusReason, err error) error {
 	switch {
+	case reason == metav1.StatusReasonNotFound:
+		return fmt.Errorf("%w: the API server knows no %s: has their CustomResourceDefinition been applied?", err, kind)
+	case reason == metav1.StatusReasonForbidden && kind != "Nodes":
+		return fmt.Errorf("%w: bind a Role that may list and watch %s to this user", err, strings.ToLower(kind))
 	case reason == metav1.StatusReasonForbidden && strings.Contains(err.Error(), `"system:node:`):
 		return fmt.Errorf("%w: since Kubernetes 1.32 a kubelet's credential reads only its own Node: "+
 			"give wg-render a credential of its own, or bind a ClusterRole that may list and watch nodes "+
