@@ -21,16 +21,17 @@ type view struct {
 	overlay.Snapshot
 	self   overlay.Self
 	policy overlay.Policy
-	own    *overlay.Node // nil: it is not there
-	unread []string      // names of Nodes that are there, and could not be read since the start
-	blind  bool          // what could not be read may be any Node
-	static bool          // each fragment has been seen
-	synced bool          // and each Node
-	waits  string        // what is not there yet; "": nothing
+	own    *overlay.Node   // nil: it is not there
+	unread []string        // names of Nodes that are there, and could not be read since the start
+	blind  bool            // what could not be read may be any Node
+	denied map[string]bool // kinds of peers that the API server does not show
+	static bool            // each fragment has been seen
+	synced bool            // and each Node
+	waits  string          // what is not there yet; "": nothing
 }
 
 func (l *Loop) look() view {
-	v := view{self: l.Self, policy: l.Policy}
+	v := view{self: l.Self, policy: l.Policy, denied: map[string]bool{}}
 	v.self.PublicKey = l.ownKey()
 	if l.APIServer != nil {
 		v.policy.APIServer = slices.Concat(l.Policy.APIServer, l.APIServer())
@@ -41,6 +42,18 @@ func (l *Loop) look() view {
 	}
 	v.Nodes, v.synced = l.Nodes.Snapshot()
 	v.synced = v.synced && v.static
+	unsynced := ""
+	for _, source := range l.Peers {
+		peers, synced := source.Snapshot()
+		v.Peers = append(v.Peers, peers...)
+		switch {
+		case synced:
+		case source.Denied() != nil:
+			v.denied[source.Kind()] = true
+		default:
+			unsynced = source.Kind() + "s"
+		}
+	}
 	for i := range v.Nodes {
 		if v.Nodes[i].Name == l.Self.Node {
 			v.own = &v.Nodes[i]
@@ -51,6 +64,8 @@ func (l *Loop) look() view {
 		v.waits = "the static fragments"
 	case !v.synced:
 		v.waits = "the Nodes"
+	case unsynced != "":
+		v.waits = "the " + unsynced
 	case v.own == nil:
 		v.waits = fmt.Sprintf("Node %s, which is this one", l.Self.Node)
 	}
@@ -74,7 +89,7 @@ func (l *Loop) render(v *view) (*rendered, error) {
 	in := inputs{v.self, v.Snapshot, v.policy}
 	if v.waits != "" {
 		// The address must be there before the kubelet starts, and a fragment may be the only way to the cluster.
-		in.now.Nodes = nil
+		in.now.Nodes, in.now.Peers = nil, nil
 	}
 	in.now.Unread = l.unread(v, prev.config)
 	if !l.made.still(in, prev) {
@@ -90,8 +105,8 @@ func withoutNodes(c *wgquick.Config) bool {
 		!slices.ContainsFunc(c.Refused, func(r string) bool { return !strings.HasPrefix(r, overlay.KindFragment+"/") })
 }
 
-// unread names the Nodes of the proposal that were not seen since the start and may be in what could not be read.
-func (l *Loop) unread(v *view, prev *wgquick.Config) (names []string) {
+// unread says what is in the proposal, was not seen since the start and may be in what could not be read.
+func (l *Loop) unread(v *view, prev *wgquick.Config) (whos []string) {
 	for _, n := range v.Nodes {
 		l.seen[n.Name] = true
 	}
@@ -100,11 +115,12 @@ func (l *Loop) unread(v *view, prev *wgquick.Config) (names []string) {
 	}
 	for _, p := range prev.Peers {
 		name := p.Origin.Name
-		if p.Origin.Kind == overlay.KindNode && !l.seen[name] && (v.blind || slices.Contains(v.unread, name)) {
-			names = append(names, name)
+		node := p.Origin.Kind == overlay.KindNode && !l.seen[name] && (v.blind || slices.Contains(v.unread, name))
+		if node || v.denied[p.Origin.Kind] {
+			whos = append(whos, p.Origin.String())
 		}
 	}
-	return names
+	return whos
 }
 
 // onDisk reads the proposal that is there. One that is broken is as none, but for its being there.

@@ -35,6 +35,7 @@ type Config struct {
 	Policy    overlay.Policy
 	APIServer func() []netip.Addr // what is known of it beside Policy.APIServer; nil: nothing
 	Nodes     Source              // a Publisher as well, where there is a Node to publish on
+	Peers     []Peers
 	Fragments Fragments
 	Out       string        // the folder of proposals
 	RunDir    string        // where wg-apply says which public key the interface has
@@ -52,6 +53,7 @@ type Loop struct {
 	made      *rendered      // the last one; nil: none yet
 	locked    *os.File       // nil: not yet
 	publisher *publisher
+	peers     chan struct{}                // has a signal when one of Peers has
 	refused   map[string]overlay.Rejection // those last logged
 	seen      map[string]bool              // the Nodes seen since the start
 	said      said
@@ -66,7 +68,7 @@ func New(c Config) (*Loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Loop{Config: c, key: key, seen: map[string]bool{}, said: said{}}
+	l := &Loop{Config: c, key: key, peers: make(chan struct{}, 1), seen: map[string]bool{}, said: said{}}
 	if l.written, err = watch.New(c.Log, l.path()); err != nil {
 		return nil, err
 	}
@@ -116,6 +118,8 @@ func (l *Loop) rest(ctx context.Context, beat, again <-chan time.Time) bool {
 		case <-beat:
 			service.Alive()
 		case <-l.Nodes.Changed():
+			return true
+		case <-l.peers:
 			return true
 		case <-l.Fragments.Changed():
 			return true
@@ -196,6 +200,25 @@ func (l *Loop) start(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return l.Nodes.Run(ctx) })
 	g.Go(func() error { return l.Fragments.Run(ctx) })
 	g.Go(func() error { return l.key.Run(ctx) })
+	for _, p := range l.Peers {
+		g.Go(func() error { return p.Run(ctx) })
+		g.Go(func() error { forward(ctx, p.Changed(), l.peers); return nil })
+	}
+}
+
+// forward passes signals on, until ctx is done.
+func forward(ctx context.Context, from <-chan struct{}, to chan<- struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-from:
+		}
+		select {
+		case to <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // wait returns when each source has all that there is or ctx is done, or else why one has not: the first trouble
@@ -206,7 +229,7 @@ func (l *Loop) wait(ctx context.Context) error {
 		_, nodes := l.Nodes.Snapshot()
 		_, fragments := l.Fragments.Snapshot()
 		_, key := l.key.Snapshot()
-		if nodes && fragments && key {
+		if nodes && fragments && key && l.peersThere() {
 			return nil
 		}
 		if source, ok := l.Nodes.(Remote); ok && fragments && !nodes {
@@ -220,10 +243,21 @@ func (l *Loop) wait(ctx context.Context) error {
 		case <-end:
 			return fmt.Errorf("not there within %v", patience)
 		case <-l.Nodes.Changed():
+		case <-l.peers:
 		case <-l.Fragments.Changed():
 		case <-l.key.Changed():
 		}
 	}
+}
+
+// peersThere reports whether each of Peers has all that it will have.
+func (l *Loop) peersThere() bool {
+	for _, p := range l.Peers {
+		if _, synced := p.Snapshot(); !synced && p.Denied() == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // stuck is how long the loop may be at work: a file system that hangs is all that keeps it.

@@ -113,6 +113,7 @@ type onlySource struct{ Source }
 type bench struct {
 	t                     *testing.T
 	out, runDir, peersDir string
+	others                *others // nil: none
 	log                   *lines
 	registry              *prometheus.Registry
 	loop                  *Loop
@@ -155,6 +156,10 @@ func (b *bench) open(nodes Source) *Loop {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	var peers []Peers
+	if b.others != nil {
+		peers = append(peers, b.others)
+	}
 	loop, err := New(Config{
 		Self: overlay.Self{
 			Node: "hub-1", Role: overlay.Hub, Interface: "wg0", ListenPort: 51820,
@@ -162,6 +167,7 @@ func (b *bench) open(nodes Source) *Loop {
 		},
 		Policy:    overlay.Policy{Prefix: prefix, From: "a test"},
 		Nodes:     nodes,
+		Peers:     peers,
 		Fragments: static,
 		Out:       b.out,
 		RunDir:    b.runDir,

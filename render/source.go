@@ -37,6 +37,21 @@ type Remote interface {
 	Trouble() error
 }
 
+// Peers knows objects of one kind that are no Nodes: render/source/secrets, render/source/peers. Its other methods are
+// as those of Source.
+type Peers interface {
+	Run(ctx context.Context) error
+	Changed() <-chan struct{}
+	Snapshot() (peers []overlay.Peer, synced bool)
+
+	// Kind of the origin of each.
+	Kind() string
+
+	// Denied returns why the API server, which does answer, shows none of them; nil: it shows them, or nobody knows
+	// yet. They are not waited for then: what they have in the proposal stays.
+	Denied() error
+}
+
 // Publisher writes what this node says of itself to its own Node. The source that knows an API server is one.
 type Publisher interface {
 	// Publish sets these labels and annotations on the own Node, and no other. Those that it set before and that

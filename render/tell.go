@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"wg-kube/internal/service"
@@ -68,22 +67,17 @@ func (l *Loop) tellRefused(rs []overlay.Rejection) {
 			continue
 		}
 		if r := now[line]; r.Waiting {
-			l.Log.Info("peer waits", "peer", r.Origin.String(), "err", claim(r))
+			l.Log.Info("peer waits", "peer", r.Origin.String(), "err", r.Claim())
 		} else {
-			l.Log.Warn("claim refused", "peer", r.Origin.String(), "err", claim(r))
+			l.Log.Warn("claim refused", "peer", r.Origin.String(), "err", r.Claim())
 		}
 	}
 	for _, line := range slices.Sorted(maps.Keys(l.refused)) {
 		if _, ok := now[line]; !ok {
-			l.Log.Info("no longer so", "peer", l.refused[line].Origin.String(), "err", claim(l.refused[line]))
+			l.Log.Info("no longer so", "peer", l.refused[line].Origin.String(), "err", l.refused[line].Claim())
 		}
 	}
 	l.refused = now
-}
-
-// claim is what r says without the peer, which has its own key in the log.
-func claim(r overlay.Rejection) string {
-	return strings.TrimPrefix(r.String(), r.Origin.String()+": ")
 }
 
 // summary is one line for "systemctl status".

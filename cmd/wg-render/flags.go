@@ -12,30 +12,37 @@ import (
 	"wg-kube/internal/cli"
 	"wg-kube/internal/service"
 	"wg-kube/render/overlay"
+	"wg-kube/render/source/secrets"
 	"wg-kube/templates/wgquick"
 )
 
 // options is the command line as it was given. The zero value of a field: it was not, and complete fills it in.
 type options struct {
-	role        string
-	iface       string
-	nodeName    string
-	prefix      string
-	address     []netip.Prefix
-	listenPort  uint16
-	mtu         int
-	allowedIPs  []netip.Prefix
-	hubAllowed  []netip.Prefix
-	hubs        []string
-	hubKeys     []wgquick.PublicKey
-	endpoint    netip.AddrPort
-	site        string
-	vpcIP       netip.Addr
-	keepalive   uint16
-	nodes       string
-	kubeconfig  string
-	apiServer   []netip.Addr
-	peerCIDRs   []netip.Prefix
+	role       string
+	iface      string
+	nodeName   string
+	prefix     string
+	address    []netip.Prefix
+	listenPort uint16
+	mtu        int
+	allowedIPs []netip.Prefix
+	hubAllowed []netip.Prefix
+	hubs       []string
+	hubKeys    []wgquick.PublicKey
+	endpoint   netip.AddrPort
+	site       string
+	vpcIP      netip.Addr
+	keepalive  uint16
+	nodes      string
+	kubeconfig string
+	apiServer  []netip.Addr
+	peerCIDRs  []netip.Prefix
+
+	peersNamespace   string
+	crdPeerCIDRs     []netip.Prefix
+	secretsNamespace string
+	secretPeerCIDRs  []netip.Prefix
+
 	out         string
 	peersDir    string
 	runDir      string
@@ -91,6 +98,10 @@ func (o *options) register(fs *pflag.FlagSet) {
 	one(fs, &o.vpcIP, parseIP, "vpc-ip", "IP", "spoke: where the Nodes of its site reach it (the address of the default route's device)")
 
 	list(fs, &o.peerCIDRs, parseCIDR, "peer-cidrs", "CIDR,...", "what a Node may claim at all (anything)")
+	fs.StringVar(&o.peersNamespace, "peers-namespace", "", "the WireGuardPeers of this namespace are peers (none are)")
+	list(fs, &o.crdPeerCIDRs, parseCIDR, "crd-peer-cidrs", "CIDR,...", "what a WireGuardPeer may claim at all (anything)")
+	fs.StringVar(&o.secretsNamespace, "secrets-namespace", "", "the Secrets of this namespace with the label "+secrets.Selector+" are peers (none are)")
+	list(fs, &o.secretPeerCIDRs, parseCIDR, "secret-peer-cidrs", "CIDR,...", "what such a Secret may claim at all (anything)")
 	list(fs, &o.apiServer, parseIP, "api-server", "IP,...", "addresses of the API server, which no spoke may claim (those of the kubeconfig)")
 
 	fs.StringVar(&o.out, "out", "/var/lib/wg-render", "the folder of proposals")
@@ -167,6 +178,17 @@ func (o *options) check() error {
 	}
 	if faults := validation.IsQualifiedName(o.prefix + overlay.AnnotationPublicKey); len(faults) > 0 {
 		return cli.Usagef("--annotation-prefix: %q: %q is no name of an annotation", o.prefix, o.prefix+overlay.AnnotationPublicKey)
+	}
+	for _, n := range []struct{ flag, value string }{{"peers-namespace", o.peersNamespace}, {"secrets-namespace", o.secretsNamespace}} {
+		switch {
+		case n.value == "":
+		case len(validation.IsDNS1123Label(n.value)) > 0:
+			return cli.Usagef("--%s: %q: no namespace has such a name", n.flag, n.value)
+		case o.role == string(overlay.Spoke):
+			return cli.Usagef("--%s: it is not for a spoke, which peers with Nodes alone", n.flag)
+		case o.nodes != "":
+			return cli.Usagef("--nodes, --%s: with manifests nothing comes from an API server", n.flag)
+		}
 	}
 	if faults := validation.IsValidLabelValue(o.site); len(faults) > 0 {
 		return cli.Usagef("--site: %q: no label has such a value", o.site)

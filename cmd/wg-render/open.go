@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -20,6 +21,8 @@ import (
 	"wg-kube/render/source/fragments"
 	"wg-kube/render/source/kube"
 	"wg-kube/render/source/manifests"
+	"wg-kube/render/source/peers"
+	"wg-kube/render/source/secrets"
 	"wg-kube/templates/wgquick"
 )
 
@@ -105,6 +108,12 @@ func (o *options) openNodes(c *render.Config) error {
 	c.Nodes = nodes
 	c.Metrics.SourceHeard("kube", nodes.LastSync)
 	kube.CountRequests(c.Metrics.Requests())
+	if o.peersNamespace != "" {
+		c.Peers = append(c.Peers, peers.New(nodes, o.peersNamespace))
+	}
+	if o.secretsNamespace != "" {
+		c.Peers = append(c.Peers, secrets.New(nodes, o.secretsNamespace))
+	}
 	if len(o.apiServer) == 0 {
 		c.APIServer = nodes.APIServerAddrs
 	}
@@ -133,13 +142,23 @@ func (o *options) policy() overlay.Policy {
 	if o.nodes != "" {
 		from = o.nodes
 	}
+	if o.peersNamespace != "" {
+		from += ", the WireGuardPeers of " + o.peersNamespace
+	}
+	if o.secretsNamespace != "" {
+		from += ", the Secrets of " + o.secretsNamespace
+	}
 	return overlay.Policy{
 		Prefix:    o.prefix,
 		APIServer: o.apiServer,
-		PeerCIDRs: o.peerCIDRs,
-		Hubs:      o.hubs,
-		HubKeys:   o.hubKeys,
-		From:      from,
-		PeersDir:  o.peersDir,
+		PeerCIDRs: map[string][]netip.Prefix{
+			overlay.KindNode:          o.peerCIDRs,
+			overlay.KindWireGuardPeer: o.crdPeerCIDRs,
+			overlay.KindSecret:        o.secretPeerCIDRs,
+		},
+		Hubs:     o.hubs,
+		HubKeys:  o.hubKeys,
+		From:     from,
+		PeersDir: o.peersDir,
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-// FuzzWhatIsRenderedIsAccepted holds the two halves to their contract: whatever Nodes say, wg-render never writes
+// FuzzWhatIsRenderedIsAccepted holds the two halves to their contract: whatever Nodes and others say, wg-render never writes
 // a proposal that "wg-apply check" refuses.
 func FuzzWhatIsRenderedIsAccepted(f *testing.F) {
 	for seed := range uint64(300) {
@@ -36,7 +36,7 @@ func FuzzWhatIsRenderedIsAccepted(f *testing.F) {
 		path := filepath.Join(t.TempDir(), "wg0.conf")
 		var prev *wgquick.Config
 		for range 3 { // each round from what the one before left on disk
-			c, _ := overlay.Build(self, someNodes(r, text), prev, overlay.Policy{Prefix: "wireguard.kube/", From: text})
+			c, _ := overlay.Build(self, somebody(r, text), prev, overlay.Policy{Prefix: "wireguard.kube/", From: text})
 			b, err := c.Marshal()
 			if err != nil {
 				t.Fatal(err)
@@ -54,8 +54,8 @@ func FuzzWhatIsRenderedIsAccepted(f *testing.F) {
 	})
 }
 
-// someNodes say all that Nodes say, in good and in bad faith.
-func someNodes(r *rand.Rand, text string) overlay.Snapshot {
+// somebody says all that Nodes, WireGuardPeers, Secrets and fragments say, in good and in bad faith.
+func somebody(r *rand.Rand, text string) overlay.Snapshot {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	key := func() string {
 		return pick("", "x", text, wgquick.SecretKey{byte(r.IntN(9))}.Public().String(),
@@ -93,6 +93,23 @@ func someNodes(r *rand.Rand, text string) overlay.Snapshot {
 			}
 		}
 		s.Nodes = append(s.Nodes, n)
+	}
+	for i := range r.IntN(5) {
+		p := overlay.Peer{
+			Kind: pick(overlay.KindWireGuardPeer, overlay.KindSecret), Name: fmt.Sprintf("%s/p%d", pick("ns", "ns", text), i),
+			UID: pick("", "u", text), Created: time.Unix(int64(r.IntN(3)), 0),
+			PublicKey: key(), Endpoint: endpoint(), AllowedIPs: []string{cidr(), cidr()},
+			Keepalive: pick("", "", "7", "-7", "65536", text),
+		}
+		switch r.IntN(4) {
+		case 0:
+			p.PresharedKey.Key = wgquick.SecretKey{byte(r.IntN(9))}
+		case 1:
+			p.PresharedKey.Err = errors.New(text)
+		case 2:
+			p.Err = errors.New(text)
+		}
+		s.Peers = append(s.Peers, p)
 	}
 	if r.IntN(2) == 0 {
 		s.Fragments = append(s.Fragments, overlay.Fragment{Name: "a.conf", Peers: []wgquick.Peer{{

@@ -28,13 +28,19 @@ const FieldPodCIDRs = "podCIDRs"
 // defaultPort is where a Node of the same site listens when its endpoint does not say.
 const defaultPort = 51820
 
-// said is what a Node says of itself, in types.
+// said is what a Node, or another object, says, in types.
 type said struct {
-	publicKey  reading[wgquick.PublicKey]
-	endpoint   reading[netip.AddrPort]
-	vpcIP      reading[netip.Addr]
-	allowedIPs []reading[netip.Prefix] // one an element; empty: not said
+	publicKey    reading[wgquick.PublicKey]
+	presharedKey Preshared
+	endpoint     reading[netip.AddrPort]
+	vpcIP        reading[netip.Addr]
+	allowedIPs   []reading[netip.Prefix] // one an element; empty: not said
+	keepalive    reading[uint16]
+	words        words
 }
+
+// words is what an object calls what it says.
+type words struct{ publicKey, presharedKey, endpoint, allowedIPs, keepalive string }
 
 // reading is one value as it came and as it was understood.
 type reading[T any] struct {
@@ -49,6 +55,7 @@ func read(n Node, prefix string) said {
 		endpoint:   readOne(n.Annotations[prefix+AnnotationEndpoint], parseEndpoint),
 		vpcIP:      readOne(n.Annotations[prefix+AnnotationVPCIP], parseAddr),
 		allowedIPs: readList(n.Annotations[prefix+AnnotationAllowedIPs], parsePrefix),
+		words:      words{publicKey: AnnotationPublicKey, endpoint: AnnotationEndpoint, allowedIPs: AnnotationAllowedIPs},
 	}
 }
 
@@ -65,13 +72,18 @@ func readList[T any](raw string, parse func(string) (T, error)) (list []reading[
 		return nil
 	}
 	for element := range strings.SplitSeq(raw, ",") {
-		r := readOne(element, parse)
-		if r.raw == "" {
-			r.err = errors.New("an empty element between commas")
-		}
-		list = append(list, r)
+		list = append(list, readNeeded(element, parse, "an empty element between commas"))
 	}
 	return list
+}
+
+// readNeeded is readOne of what must be said.
+func readNeeded[T any](raw string, parse func(string) (T, error), missing string) reading[T] {
+	r := readOne(raw, parse)
+	if r.raw == "" {
+		r.err = errors.New(missing)
+	}
+	return r
 }
 
 // zeroKey parses, and is refused where keys are judged: it is well-formed.

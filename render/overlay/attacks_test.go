@@ -48,6 +48,11 @@ func key(name string) (k wgquick.PublicKey) {
 	return k
 }
 
+// ofNodes narrows what Nodes may claim.
+func ofNodes(cidrs ...string) map[string][]netip.Prefix {
+	return map[string][]netip.Prefix{KindNode: prefixes(cidrs...)}
+}
+
 // us is this node in the tests below.
 func us(role Role) Self {
 	return Self{
@@ -114,7 +119,7 @@ func TestClaims(t *testing.T) {
 				`Node/a: allowed-ips "10.224.0.4/32": covers 10.224.0.4, an address of this node`,
 				`Node/a: allowed-ips "10.224.0.5/32": covers 10.224.0.5, an address of the hub Node/h`,
 				`Node/a: allowed-ips "100.96.0.0/24": overlaps 100.96.0.1/32, held by this node`}},
-		"outside of what peers may claim": {us(Hub), Policy{PeerCIDRs: prefixes("100.96.0.0/16")}, []Node{node("a", "allowed-ips=100.96.0.2/32,100.0.0.0/8,10.1.1.0/24")},
+		"outside of what peers may claim": {us(Hub), Policy{PeerCIDRs: ofNodes("100.96.0.0/16")}, []Node{node("a", "allowed-ips=100.96.0.2/32,100.0.0.0/8,10.1.1.0/24")},
 			map[string]string{"a": "100.96.0.2/32 at nowhere"}, []string{
 				`Node/a: allowed-ips "10.1.1.0/24": lies outside of what peers may claim`,
 				`Node/a: allowed-ips "100.0.0.0/8": lies outside of what peers may claim`}},
@@ -171,7 +176,7 @@ func TestClaims(t *testing.T) {
 			node("a", "pods=10.244.2.0/24", "pods=fd44:2::/64", "ip=10.224.0.3", "endpoint=203.0.113.3:51820", "allowed-ips=100.96.0.3"),
 			node("b", "pods=10.244.3.0/24", "peer=false")},
 			map[string]string{"h": "10.244.1.0/24 at 10.224.0.2:51820 keepalive 25", "a": "10.224.0.3/32,10.244.2.0/24,100.96.0.3/32,fd44:2::/64 at 203.0.113.3:51820 keepalive 25"}, nil},
-		"a podCIDR is a claim": {ourMesh(), Policy{PeerCIDRs: prefixes("10.0.0.0/8")}, []Node{
+		"a podCIDR is a claim": {ourMesh(), Policy{PeerCIDRs: ofNodes("10.0.0.0/8")}, []Node{
 			node("us", "ip=10.224.0.1", "pods=10.244.0.0/24"), node("a", "pods=10.244.0.0/16"), node("b", "pods=0.0.0.0/0"), node("c", "pods=10.224.0.0/24"),
 			node("d", "pods=192.168.0.0/16"), node("e", "pods=10.244.5.0/24"), node("f", "pods=10.244.5.0/24")},
 			map[string]string{"e": "10.244.5.0/24 at nowhere"}, []string{

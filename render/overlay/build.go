@@ -12,8 +12,10 @@ import (
 
 // What the origins of peers are.
 const (
-	KindNode     = "Node"
-	KindFragment = "fragment"
+	KindNode          = "Node"
+	KindWireGuardPeer = "WireGuardPeer"
+	KindSecret        = "Secret"
+	KindFragment      = "fragment"
 )
 
 // Build renders the file that self should have.
@@ -36,7 +38,10 @@ func Build(self Self, s Snapshot, prev *wgquick.Config, p Policy) (*wgquick.Conf
 		c := Alone(self, p)
 		c.Peers = append(slices.Clone(static), peers...)
 		slices.SortFunc(c.Peers, byOrigin)
-		rejections = sorted(append(rejections, rejected...))
+		for _, r := range rejected {
+			rejections = append(rejections, r.discreet())
+		}
+		rejections = sorted(rejections)
 		c.Refused = refusedLines(rejections)
 		return c, rejections
 	}
@@ -64,7 +69,7 @@ func addressed(self Self, own *Node, prev *wgquick.Config) Self {
 	}
 	if own != nil {
 		for _, p := range own.PodCIDRs {
-			if first := host(p.Addr()); neverGranted(p) == "" && !slices.Contains(self.Address, first) {
+			if first := host(p.Addr()); neverGranted(p, KindNode) == "" && !slices.Contains(self.Address, first) {
 				self.Address = append(self.Address, first)
 			}
 		}
@@ -98,13 +103,13 @@ func head(self Self, p Policy) []string {
 	}
 }
 
-// round judges all Nodes once. It is not settled if an incumbent dropped out, whose place others were refused, if
+// round judges all objects once. It is not settled if an incumbent dropped out, whose place others were refused, if
 // somebody was refused a key that its holder has changed since, or if somebody lost what it had and does not even ask
 // for, which may have been in the way of what it asks for; then the next round starts from the peers of this one. Of
 // those nobody drops out any more, a key is changed once, and what is lost is lost once: there is an end.
 func round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
 	j := &judge{self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string)}}
-	candidates := j.candidates(s.Nodes, last)
+	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
 	kept := j.keep(unreadPeers(self, s, last), static)
 	slices.SortFunc(candidates, byPrecedence)
@@ -137,17 +142,17 @@ func round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers 
 	return append(peers, kept...), j.rejections, settled
 }
 
-// candidates are the Nodes that can become peers, by themselves.
-func (j *judge) candidates(nodes []Node, last []wgquick.Peer) []*candidate {
+// candidates are the objects that can become peers, by themselves.
+func (j *judge) candidates(s Snapshot, last []wgquick.Peer) []*candidate {
 	lasts := make(map[wgquick.Origin]*wgquick.Peer, len(last))
 	for i := range last {
 		if lasts[last[i].Origin] == nil {
 			lasts[last[i].Origin] = &last[i]
 		}
 	}
-	t := newTopology(j.self, ownNode(j.self, nodes), j.policy.Prefix)
-	var cs []*candidate
-	for _, n := range nodes {
+	t := newTopology(j.self, ownNode(j.self, s.Nodes), j.policy.Prefix)
+	cs := j.peers(s.Peers, lasts)
+	for _, n := range s.Nodes {
 		r := t.relation(n)
 		if r == stranger {
 			if t.hub(n) && n.Name != j.self.Node {
@@ -156,13 +161,13 @@ func (j *judge) candidates(nodes []Node, last []wgquick.Peer) []*candidate {
 			continue
 		}
 		o := wgquick.Origin{Kind: KindNode, Name: n.Name, UID: n.UID}
-		c := &candidate{node: n, origin: o, who: o.String(), relation: r, last: lasts[o]}
+		c := &candidate{node: n, said: read(n, j.policy.Prefix), origin: o, who: o.String(), relation: r, last: lasts[o]}
 		if r == asHub && j.policy.pinned(n.Name) {
 			j.writeHub(n)
 		}
 		cs = append(cs, c)
 	}
-	slices.SortFunc(cs, byIdentity)
+	slices.SortStableFunc(cs, byIdentity)
 	j.ranges = make(map[netip.Prefix]bool)
 	for _, c := range cs {
 		if c.relation == asHub && c.last != nil {
@@ -175,22 +180,22 @@ func (j *judge) candidates(nodes []Node, last []wgquick.Peer) []*candidate {
 	return slices.DeleteFunc(cs, func(c *candidate) bool {
 		switch {
 		case !plain(c.node.Name) || c.node.UID != "" && !plain(c.node.UID):
-			j.reject(c, "", "", "its name or uid has characters that no Node's has")
+			j.reject(c, "", "", fmt.Sprintf("its name or uid has characters that no %s's has", c.origin.Kind))
 			return true
-		case c.node.Name == taken:
-			j.reject(c, "", "", "there is another Node of this name")
+		case c.who == taken:
+			j.reject(c, "", "", fmt.Sprintf("there is another %s of this name", c.origin.Kind))
 			return true
 		}
-		taken = c.node.Name
+		taken = c.who
 		heard := j.hear(c)
 		j.lost = j.lost || c.last != nil && !heard
 		return !heard
 	})
 }
 
-// byIdentity orders Nodes by name; of one name, which a set of manifests can hold, the one that stays comes first.
+// byIdentity orders by kind and name; of one name, which a set of manifests can hold, the one that stays comes first.
 func byIdentity(a, b *candidate) int {
-	if n := cmp.Compare(a.node.Name, b.node.Name); n != 0 {
+	if n := cmp.Compare(a.who, b.who); n != 0 {
 		return n
 	}
 	return cmp.Or(byPrecedence(a, b), compareNodes(a.node, b.node))
@@ -311,13 +316,19 @@ func (j *judge) shareOut(hubs []*candidate, kept, static []wgquick.Peer) {
 
 // peer is what c was granted.
 func (c *candidate) peer(self Self) wgquick.Peer {
-	p := wgquick.Peer{Origin: c.origin, PublicKey: c.key}
+	p := wgquick.Peer{Origin: c.origin, PublicKey: c.key, PresharedKey: c.presharedKey}
+	if c.last != nil && (c.lastGoodKey || c.key != c.wantKey) {
+		p.PresharedKey = c.last.PresharedKey // the two go together
+	}
 	if len(c.prefixes) > 0 {
 		p.AllowedIPs = slices.SortedFunc(slices.Values(c.prefixes), netip.Prefix.Compare)
 	}
 	if c.endpoint.IsValid() {
 		p.Endpoint = wgquick.EndpointOf(c.endpoint)
 		p.PersistentKeepalive = self.Keepalive
+	}
+	if c.keepalive != nil {
+		p.PersistentKeepalive = *c.keepalive
 	}
 	return p
 }

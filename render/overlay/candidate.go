@@ -9,9 +9,11 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-// candidate is a Node that can become a peer: what it wants, as far as that can be granted to anyone, and what it got.
+// candidate is an object that can become a peer: what it wants, as far as that can be granted to anyone, and what it
+// got.
 type candidate struct {
-	node     Node
+	node     Node // of another object its name, uid and age alone
+	said     said
 	origin   wgquick.Origin
 	who      string // origin, for the ledger and for messages
 	relation relation
@@ -20,6 +22,8 @@ type candidate struct {
 	wantKey      wgquick.PublicKey
 	wantPrefixes []netip.Prefix // sorted
 	wantEndpoint netip.AddrPort // zero: none
+	presharedKey wgquick.SecretKey
+	keepalive    *uint16 // seconds; nil: ours, towards a peer with an endpoint
 
 	// What is wanted because it is the last good one, not because it is said now: should it not be granted any more,
 	// that is no news beside the refusal of what is said.
@@ -56,10 +60,10 @@ func (c *candidate) lostLastGood() bool {
 		slices.ContainsFunc(c.wantPrefixes, func(p netip.Prefix) bool { return c.lastGoodPrefixes[p] && !slices.Contains(c.prefixes, p) })
 }
 
-// hear turns what c's Node says into what it wants, and judges that by itself. It is false if c cannot be a peer.
+// hear turns what c says into what it wants, and judges that by itself. It is false if c cannot be a peer.
 func (j *judge) hear(c *candidate) bool {
-	s := read(c.node, j.policy.Prefix)
-	return j.hearLabel(c) && j.hearKey(c, s) && j.hearEndpoint(c, s) && j.hearPrefixes(c, s)
+	j.hearKeepalive(c)
+	return j.hearLabel(c) && j.hearKey(c, c.said) && j.hearPreshared(c) && j.hearEndpoint(c, c.said) && j.hearPrefixes(c, c.said)
 }
 
 // hearLabel: a kubelet may call its own Node a hub, so our own flags may name those that are.
@@ -73,20 +77,20 @@ func (j *judge) hearLabel(c *candidate) bool {
 
 // hearKey: a key that cannot be had leaves the last good one in its place.
 func (j *judge) hearKey(c *candidate, s said) bool {
-	if s.publicKey.raw == "" {
+	if s.publicKey.raw == "" && c.origin.Kind == KindNode {
 		j.wait(c, AnnotationPublicKey, "not set yet")
 		return false
 	}
 	err, k := s.publicKey.err, s.publicKey.value
 	switch {
 	case err != nil:
-		j.reject(c, AnnotationPublicKey, s.publicKey.raw, err.Error())
+		j.reject(c, s.words.publicKey, s.publicKey.raw, err.Error())
 	case k.IsZero():
-		j.reject(c, AnnotationPublicKey, s.publicKey.raw, "the zero key belongs to nobody")
+		j.reject(c, s.words.publicKey, s.publicKey.raw, "the zero key belongs to nobody")
 	case k == j.self.PublicKey:
-		j.reject(c, AnnotationPublicKey, s.publicKey.raw, "our own key")
+		j.reject(c, s.words.publicKey, s.publicKey.raw, "our own key")
 	case c.relation == asHub && !j.policy.pinnedKey(k):
-		j.reject(c, AnnotationPublicKey, s.publicKey.raw, "none of those that --hub-public-key names")
+		j.reject(c, s.words.publicKey, s.publicKey.raw, "none of those that --hub-public-key names")
 	default:
 		c.wantKey = k
 		return true
@@ -101,7 +105,7 @@ func (j *judge) hearKey(c *candidate, s said) bool {
 
 func (j *judge) hearEndpoint(c *candidate, s said) bool {
 	if s.endpoint.err != nil {
-		j.reject(c, AnnotationEndpoint, s.endpoint.raw, s.endpoint.err.Error())
+		j.reject(c, s.words.endpoint, s.endpoint.raw, s.endpoint.err.Error())
 	}
 	if c.relation == neighbour {
 		return j.hearVPCIP(c, s)
@@ -154,7 +158,7 @@ func (j *judge) rejectEndpoint(c *candidate, reason string) {
 	case c.relation == neighbour:
 		j.reject(c, AnnotationVPCIP, c.wantEndpoint.Addr().String(), reason)
 	default:
-		j.reject(c, AnnotationEndpoint, c.wantEndpoint.String(), reason)
+		j.reject(c, c.said.words.endpoint, c.wantEndpoint.String(), reason)
 	}
 }
 
@@ -172,7 +176,7 @@ func (j *judge) hearPrefixes(c *candidate, s said) bool {
 	for _, r := range s.allowedIPs {
 		if r.err != nil {
 			malformed = true
-			refuse(AnnotationAllowedIPs, r.raw, r.err.Error())
+			refuse(s.words.allowedIPs, r.raw, r.err.Error())
 			continue
 		}
 		claimed = append(claimed, r.value)
@@ -204,12 +208,12 @@ func (j *judge) hearPrefixes(c *candidate, s said) bool {
 
 	slices.SortFunc(claimed, netip.Prefix.Compare)
 	for _, p := range slices.Compact(claimed) {
-		why := neverGranted(p)
+		why := neverGranted(p, c.origin.Kind)
 		if why == "" && c.relation != asHub {
-			why = j.policy.neverAlone(p)
+			why = j.policy.neverAlone(p, c.origin.Kind)
 		}
 		if why == "" && swallows(c, p) {
-			why = fmt.Sprintf("covers %s, where this Node is reached", c.wantEndpoint.Addr())
+			why = fmt.Sprintf("covers %s, where this %s is reached", c.wantEndpoint.Addr(), c.origin.Kind)
 		}
 		switch {
 		case why == "":
@@ -242,7 +246,7 @@ func (c *candidate) fieldOf(p netip.Prefix) string {
 	if c.relation == mate && slices.Contains(c.node.PodCIDRs, p) {
 		return FieldPodCIDRs
 	}
-	return AnnotationAllowedIPs
+	return c.said.words.allowedIPs
 }
 
 // swallows reports whether p must go because c's own endpoint is inside. A hub, a neighbour and a mate are of no use
@@ -259,6 +263,6 @@ func (j *judge) ownLoop(c *candidate) {
 	if i < 0 {
 		return
 	}
-	j.rejectEndpoint(c, fmt.Sprintf("lies inside %s, which this Node claims", c.wantPrefixes[i]))
+	j.rejectEndpoint(c, fmt.Sprintf("lies inside %s, which this %s claims", c.wantPrefixes[i], c.origin.Kind))
 	c.wantEndpoint = netip.AddrPort{}
 }

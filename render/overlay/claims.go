@@ -12,15 +12,16 @@ import (
 // Who may claim what. In the order of precedence:
 //
 //  1. The owner: the flags and the fragments. Not judged, written down first.
-//  2. Incumbents: what a Node has in the last proposal and still claims.
-//  3. Everything else, by Node: those in the last proposal, then the older, then by name.
+//  2. Incumbents: what an object has in the last proposal and still claims.
+//  3. Everything else, by object: those in the last proposal; then Nodes, WireGuardPeers, Secrets; then the older,
+//     then by name.
 //
-// Nothing that was granted is taken back for the sake of a later claim. So what one Node asks for never changes what
+// Nothing that was granted is taken back for the sake of a later claim. So what one object asks for never changes what
 // another holds, and judging twice changes nothing. The exception is what the owner says now and did not before.
 //
 // Of several hubs that claim one range each is granted it; which of them gets it is failover, not precedence.
 
-// never is what no Node is granted, whole or in part, and where no endpoint is.
+// never is what no object of the API is granted, whole or in part, and where no endpoint is.
 var never = [...]struct {
 	prefix netip.Prefix
 	what   string
@@ -38,27 +39,27 @@ var never = [...]struct {
 }
 
 // A default route can be split into halves, or into any number of parts. So what is wider than this is refused,
-// and so is what all prefixes of a Node cover together beyond that many times as much.
+// and so is what all prefixes of one object cover together beyond that many times as much.
 const (
 	widest4 = 8  // bits, IPv4
 	widest6 = 16 // bits, IPv6
-	atMost  = 4  // times the widest, a Node and address family
+	atMost  = 4  // times the widest, an object and address family
 )
 
-// maxPrefixes is how many one Node is granted.
+// maxPrefixes is how many one object is granted.
 const maxPrefixes = 256
 
-// neverGranted is why no Node is granted p, "" if one may be.
-func neverGranted(p netip.Prefix) string {
+// neverGranted is why no object of the kind is granted p, "" if one may be.
+func neverGranted(p netip.Prefix, kind string) string {
 	widest := widest6
 	if p.Addr().Is4() {
 		widest = widest4
 	}
 	switch {
 	case p.Bits() == 0:
-		return "a default route is not granted to a Node"
+		return "a default route is not granted to a " + kind
 	case p.Bits() < widest:
-		return fmt.Sprintf("wider than /%d: a split of a default route is not granted to a Node", widest)
+		return fmt.Sprintf("wider than /%d: a split of a default route is not granted to a %s", widest, kind)
 	}
 	for _, n := range never {
 		if n.prefix.Overlaps(p) {
@@ -68,7 +69,7 @@ func neverGranted(p netip.Prefix) string {
 	return ""
 }
 
-// neverEndpoint is why no Node is reached at a, "" if one may be.
+// neverEndpoint is why nobody is reached at a, "" if one may be.
 func neverEndpoint(a netip.Addr) string {
 	for _, n := range never {
 		if n.prefix.Contains(a) {
@@ -78,15 +79,15 @@ func neverEndpoint(a netip.Addr) string {
 	return ""
 }
 
-// neverAlone is why the policy grants p to no spoke, "" if it may be granted.
-func (p Policy) neverAlone(claimed netip.Prefix) string {
+// neverAlone is why the policy grants p to none of the kind that is no hub, "" if it may be granted.
+func (p Policy) neverAlone(claimed netip.Prefix, kind string) string {
 	for _, a := range p.APIServer {
 		if claimed.Contains(a.Unmap()) {
 			return fmt.Sprintf("covers the API server %s", a)
 		}
 	}
 	inside := func(c netip.Prefix) bool { return c.Bits() <= claimed.Bits() && c.Contains(claimed.Addr()) }
-	if len(p.PeerCIDRs) > 0 && !slices.ContainsFunc(p.PeerCIDRs, inside) {
+	if may := p.PeerCIDRs[kind]; len(may) > 0 && !slices.ContainsFunc(may, inside) {
 		return "lies outside of what peers may claim"
 	}
 	return ""
@@ -110,7 +111,7 @@ type judge struct {
 	lost       bool // an incumbent is no peer any more
 }
 
-// reject notes what one Node is not granted, whatever others claim.
+// reject notes what one object is not granted, whatever others claim.
 func (j *judge) reject(c *candidate, field, value, reason string) {
 	j.rejections = append(j.rejections, Rejection{Origin: c.origin, Field: field, Value: value, Reason: reason})
 }
@@ -207,7 +208,7 @@ func (j *judge) grantEndpoint(c *candidate) {
 	put(&j.ledger.endpoints, host(c.endpoint.Addr()), c.who)
 }
 
-// full reports whether p is more than one Node is granted, beside what it has and gains.
+// full reports whether p is more than one object is granted, beside what it has and gains.
 func (c *candidate) full(p netip.Prefix, gained ...netip.Prefix) bool {
 	if len(c.prefixes)+len(gained) >= maxPrefixes {
 		return true
@@ -235,7 +236,7 @@ func share(p netip.Prefix) uint64 {
 // explain says why c did not get all it wants, now that everyone has what they got.
 func (j *judge) explain(c *candidate) {
 	if by := j.ledger.keys[c.wantKey]; by != c.who && by != "" && !c.lastGoodKey {
-		j.reject(c, AnnotationPublicKey, c.wantKey.String(), "held by "+by)
+		j.reject(c, c.said.words.publicKey, c.wantKey.String(), "held by "+by)
 	}
 	if !c.admitted && j.ledger.keys[c.wantKey] != "" {
 		return // without a key the rest does not matter
@@ -255,8 +256,8 @@ func (j *judge) explain(c *candidate) {
 	}
 	j.rejections = append(j.rejections, fewer(refused)...)
 	if beyond > 0 {
-		j.reject(c, AnnotationAllowedIPs, "", fmt.Sprintf("%d more than one Node is granted: at most %d, IPv4 no more than %d times a /%d in all, IPv6 a /%d",
-			beyond, maxPrefixes, atMost, widest4, widest6))
+		j.reject(c, c.said.words.allowedIPs, "", fmt.Sprintf("%d more than one %s is granted: at most %d, IPv4 no more than %d times a /%d in all, IPv6 a /%d",
+			beyond, c.origin.Kind, maxPrefixes, atMost, widest4, widest6))
 	}
 	if c.wantEndpoint.IsValid() && !c.endpoint.IsValid() {
 		if why := j.againstEndpoint(c); why != "" {
@@ -273,5 +274,13 @@ func byPrecedence(a, b *candidate) int {
 		}
 		return 1
 	}
-	return cmp.Or(a.node.Created.Compare(b.node.Created), cmp.Compare(a.node.Name, b.node.Name))
+	return cmp.Or(
+		cmp.Compare(rank(a.origin.Kind), rank(b.origin.Kind)),
+		a.node.Created.Compare(b.node.Created),
+		cmp.Compare(a.node.Name, b.node.Name))
+}
+
+// rank of a kind: what comes first has the say over what comes later.
+func rank(kind string) int {
+	return slices.Index([]string{KindNode, KindWireGuardPeer, KindSecret}, kind)
 }

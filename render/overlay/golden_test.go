@@ -29,14 +29,16 @@ func TestGolden(t *testing.T) {
 		self   Self
 		nodes  []Node
 		prefix string
+		peers  []Peer
 	}{
-		"hub":                {hubSelf(), nodes, kubePrefix},
-		"spoke-berlin-1":     {spokeSelf("spoke-berlin-1", "100.96.0.2/32"), nodes, kubePrefix},
-		"spoke-lab-a":        {spokeSelf("spoke-lab-a", "100.96.1.10/32"), nodes, kubePrefix},
-		"hub-empty":          {hubSelf(), nil, kubePrefix},
-		"hub-stretch-prefix": {hubSelf(), renamed(nodes, kubePrefix, otherPrefix), otherPrefix},
-		"mesh-node-a":        {meshSelf("node-a"), mesh, kubePrefix},
-		"mesh-node-c":        {meshSelf("node-c"), mesh, kubePrefix},
+		"hub":                {hubSelf(), nodes, kubePrefix, nil},
+		"spoke-berlin-1":     {spokeSelf("spoke-berlin-1", "100.96.0.2/32"), nodes, kubePrefix, nil},
+		"spoke-lab-a":        {spokeSelf("spoke-lab-a", "100.96.1.10/32"), nodes, kubePrefix, nil},
+		"hub-empty":          {hubSelf(), nil, kubePrefix, nil},
+		"hub-stretch-prefix": {hubSelf(), renamed(nodes, kubePrefix, otherPrefix), otherPrefix, nil},
+		"hub-peers":          {hubSelf(), nodes, kubePrefix, clusterPeers()},
+		"mesh-node-a":        {meshSelf("node-a"), mesh, kubePrefix, nil},
+		"mesh-node-c":        {meshSelf("node-c"), mesh, kubePrefix, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			from := "testdata/nodes.yaml"
@@ -44,7 +46,7 @@ func TestGolden(t *testing.T) {
 				from = "testdata/mesh.yaml"
 			}
 			p := Policy{Prefix: tc.prefix, From: from, PeersDir: "/etc/wg-kube/wg0.peers.d"}
-			c, _ := Build(tc.self, Snapshot{Nodes: tc.nodes}, nil, p)
+			c, _ := Build(tc.self, Snapshot{Nodes: tc.nodes, Peers: tc.peers}, nil, p)
 			got, err := c.Marshal()
 			if err != nil {
 				t.Fatal(err)
@@ -67,7 +69,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, _ := Build(tc.self, Snapshot{Nodes: tc.nodes}, prev, p)
+			again, _ := Build(tc.self, Snapshot{Nodes: tc.nodes, Peers: tc.peers}, prev, p)
 			if second, err := again.Marshal(); err != nil || string(second) != string(got) {
 				t.Errorf("rendered again from the file on disk: %v\n%s", err, cmp.Diff(string(got), string(second)))
 			}
@@ -238,6 +240,16 @@ func clusterNodes(t testing.TB, file string) (nodes []Node) {
 		nodes = append(nodes, n)
 	}
 	return nodes
+}
+
+// clusterPeers are peers that are no Nodes, beside those of testdata/nodes.yaml.
+func clusterPeers() []Peer {
+	laptop := crd("laptop", "allowed-ips=100.96.3.1/32", "preshared=p")
+	office := secret("office", "allowed-ips=100.96.3.2/32,10.7.0.0/16", "endpoint=198.51.100.7:51820")
+	thief := secret("thief", "allowed-ips=100.96.0.2/32", "public-key="+key("thief").String())
+	waiting := crd("waiting", "allowed-ips=100.96.3.3/32", "waits=there is no Secret psk of type Opaque yet")
+	quiet := crd("quiet", "allowed-ips=100.96.3.4/32", "endpoint=198.51.100.8:51820", "keepalive=0")
+	return []Peer{laptop, office, thief, waiting, quiet}
 }
 
 // renamed is nodes that speak the vocabulary under another prefix.

@@ -34,9 +34,13 @@ func build(t testing.TB, self Self, s Snapshot, prev *wgquick.Config, p Policy) 
 	equal(t, "built again from its own result", c, again)
 	equal(t, "rejected again", lines(rejections), lines(rejectedAgain))
 
-	shuffled := Snapshot{Nodes: slices.Clone(s.Nodes), Fragments: slices.Clone(s.Fragments), Unread: slices.Clone(s.Unread)}
+	shuffled := Snapshot{
+		Nodes: slices.Clone(s.Nodes), Peers: slices.Clone(s.Peers),
+		Fragments: slices.Clone(s.Fragments), Unread: slices.Clone(s.Unread),
+	}
 	r := rand.New(rand.NewPCG(1, 2))
 	r.Shuffle(len(s.Nodes), func(i, j int) { shuffled.Nodes[i], shuffled.Nodes[j] = shuffled.Nodes[j], shuffled.Nodes[i] })
+	slices.Reverse(shuffled.Peers)
 	slices.Reverse(shuffled.Fragments)
 	slices.Reverse(shuffled.Unread)
 	other, _ := Build(self, shuffled, prev, p)
@@ -57,34 +61,35 @@ func build(t testing.TB, self Self, s Snapshot, prev *wgquick.Config, p Policy) 
 	return c, rejections
 }
 
-// consistent looks at all pairs, the slow way: no two Node peers hold the same, and nobody's endpoint is in a tunnel.
+// consistent looks at all pairs, the slow way: no two peers of the API hold the same, and nobody's endpoint is in a tunnel.
 func consistent(t testing.TB, self Self, s Snapshot, c *wgquick.Config) {
 	t.Helper()
 	isHub := make(map[string]bool)
-	for _, name := range s.Unread { // taken for one
-		isHub[name] = self.Role == Spoke
+	for _, who := range s.Unread { // taken for one
+		isHub[who] = self.Role == Spoke && strings.HasPrefix(who, KindNode)
 	}
 	for _, n := range s.Nodes {
-		isHub[n.Name] = isHub[n.Name] || self.Role == Spoke && n.Labels[kubePrefix+LabelHub] == "true"
+		who := KindNode + "/" + n.Name
+		isHub[who] = isHub[who] || self.Role == Spoke && n.Labels[kubePrefix+LabelHub] == "true"
 	}
 	for i, a := range c.Peers {
 		for _, b := range c.Peers[i+1:] {
 			if a.PublicKey == b.PublicKey {
 				t.Fatalf("%s and %s have one key", a.Origin, b.Origin)
 			}
-			if a.Origin.Kind != KindNode || b.Origin.Kind != KindNode {
+			if a.Origin.Kind == KindFragment || b.Origin.Kind == KindFragment {
 				continue
 			}
 			for _, p := range a.AllowedIPs {
 				for _, q := range b.AllowedIPs {
-					wider := p.Bits() < q.Bits() && isHub[a.Origin.Name] || q.Bits() < p.Bits() && isHub[b.Origin.Name]
+					wider := p.Bits() < q.Bits() && isHub[a.Origin.String()] || q.Bits() < p.Bits() && isHub[b.Origin.String()]
 					if p.Overlaps(q) && !wider {
 						t.Fatalf("%s holds %s, %s holds %s", a.Origin, p, b.Origin, q)
 					}
 				}
 			}
 		}
-		if a.Origin.Kind != KindNode || isHub[a.Origin.Name] && len(self.HubAllowedIPs) > 0 {
+		if a.Origin.Kind == KindFragment || isHub[a.Origin.String()] && len(self.HubAllowedIPs) > 0 {
 			continue
 		}
 		if a.PublicKey == self.PublicKey {
@@ -114,6 +119,7 @@ func noneLost(t testing.TB, before, after *wgquick.Config) {
 	for _, was := range before.Peers {
 		is := have[was.PublicKey]
 		lost := slices.ContainsFunc(was.AllowedIPs, func(p netip.Prefix) bool { return !slices.Contains(is.AllowedIPs, p) })
+		lost = lost || is.PresharedKey != was.PresharedKey
 		if lost || is.Origin != was.Origin || !was.Endpoint.IsZero() && is.Endpoint != was.Endpoint {
 			t.Fatalf("%s had %v, and has %v", was.Origin, was, is)
 		}
@@ -151,6 +157,35 @@ func (w world) node(name string) Node {
 	return n
 }
 
+// peer is a WireGuardPeer or a Secret.
+func (w world) peer(name string) Peer {
+	p := Peer{
+		Kind: w.pick(KindWireGuardPeer, KindSecret), Name: w.pick("ns", "ns", "other") + "/" + name, UID: w.pick("1", "1", "1", "2"),
+		Created:    time.Unix(int64(w.IntN(5)), 0),
+		PublicKey:  w.pick(key(w.name()).String(), key(name).String(), key(name).String(), "bad", zeroKey, key("us").String(), ""),
+		Endpoint:   w.pick("", w.addr()+":7", "["+w.addr6()+"]:7", "bad", "127.0.0.1:7"),
+		AllowedIPs: []string{w.cidr()},
+	}
+	for range w.IntN(3) {
+		p.AllowedIPs = append(p.AllowedIPs, w.pick(w.cidr(), w.addr6()+"/64", "bad", "", "0.0.0.0/0"))
+	}
+	switch w.IntN(6) {
+	case 0:
+		p.AllowedIPs = nil
+	case 1:
+		p.Err = fmt.Errorf("cannot be read")
+	case 2:
+		p.Keepalive = fmt.Sprint((w.IntN(4) - 1) * 30000)
+	}
+	switch w.IntN(4) {
+	case 0:
+		p.PresharedKey.Key = wgquick.SecretKey(key(w.pick("p", "q")))
+	case 1:
+		p.PresharedKey = Preshared{Err: fmt.Errorf("not a key"), Waiting: w.IntN(2) == 0}
+	}
+	return p
+}
+
 func (w world) pick(s ...string) string { return s[w.IntN(len(s))] }
 func (w world) name() string            { return fmt.Sprintf("n%d", w.IntN(8)) }
 func (w world) addr() string            { return fmt.Sprintf("10.%d.0.%d", w.IntN(3), w.IntN(3)) }
@@ -165,6 +200,9 @@ func (w world) snapshot() (s Snapshot) {
 	}
 	for i := range 1 + w.IntN(8) {
 		s.Nodes = append(s.Nodes, w.node(fmt.Sprintf("n%d", i)))
+	}
+	for i := range w.IntN(5) {
+		s.Peers = append(s.Peers, w.peer(fmt.Sprintf("p%d", i)))
 	}
 	for i := range w.IntN(3) {
 		f := Fragment{Name: fmt.Sprintf("f%d.conf", i)}
@@ -201,17 +239,30 @@ func (w world) mutated(s Snapshot) Snapshot {
 			next.Nodes[i] = n
 		}
 	}
+	for i, p := range s.Peers {
+		if i < len(next.Peers) && w.IntN(2) == 0 {
+			next.Peers[i] = p
+		}
+	}
 	return next
 }
 
-// unread is s with Nodes that cannot be read any more, of which some may never have been there.
+// unread is s with Nodes and others that cannot be read any more, of which some may never have been there.
 func (w world) unread(s Snapshot) Snapshot {
-	for i := range 8 {
+	maybe := func(who string) {
 		if w.IntN(3) == 0 {
-			s.Unread = append(slices.Clone(s.Unread), fmt.Sprintf("n%d", i))
+			s.Unread = append(slices.Clone(s.Unread), who)
 		}
 	}
-	s.Nodes = slices.DeleteFunc(slices.Clone(s.Nodes), func(n Node) bool { return slices.Contains(s.Unread, n.Name) })
+	for i := range 8 {
+		maybe(fmt.Sprintf("Node/n%d", i))
+	}
+	for _, p := range s.Peers {
+		maybe(p.origin().String())
+	}
+	unread := func(kind, name string) bool { return slices.Contains(s.Unread, kind+"/"+name) }
+	s.Nodes = slices.DeleteFunc(slices.Clone(s.Nodes), func(n Node) bool { return unread(KindNode, n.Name) })
+	s.Peers = slices.DeleteFunc(slices.Clone(s.Peers), func(p Peer) bool { return unread(p.Kind, p.Name) })
 	return s
 }
 
@@ -225,7 +276,7 @@ func FuzzLaws(f *testing.F) {
 		w := world{rand.New(rand.NewPCG(seed, 0))}
 		p := Policy{Prefix: kubePrefix}
 		if w.IntN(4) == 0 {
-			p.PeerCIDRs = prefixes("10.0.0.0/9", "fd00::/16")
+			p.PeerCIDRs = ofNodes("10.0.0.0/9", "fd00::/16")
 		}
 		if w.IntN(6) == 0 {
 			p.Hubs = []string{w.name(), w.name(), w.name()}
@@ -242,9 +293,16 @@ func FuzzLaws(f *testing.F) {
 			if self.Role == Spoke {
 				delete(newcomer.Labels, kubePrefix+LabelHub) // failover is meant to change who has a range
 			}
-			joined := Snapshot{Nodes: append(slices.Clone(s.Nodes), newcomer), Fragments: s.Fragments, Unread: s.Unread}
+			joined, newPeer := s, w.peer("newcomer")
+			if w.IntN(2) == 0 {
+				joined.Nodes = append(slices.Clone(s.Nodes), newcomer)
+			} else {
+				joined.Peers = append(slices.Clone(s.Peers), newPeer)
+			}
 			after, _ := build(t, self, joined, prev, p)
-			after.Peers = slices.DeleteFunc(after.Peers, func(p wgquick.Peer) bool { return p.Origin.Name == newcomer.Name })
+			after.Peers = slices.DeleteFunc(after.Peers, func(p wgquick.Peer) bool {
+				return p.Origin.Name == newcomer.Name || p.Origin.Name == newPeer.Name
+			})
 			if len(prev.Peers)+len(after.Peers) > 0 {
 				equal(t, "a newcomer came", prev.Peers, after.Peers)
 			}

@@ -1,6 +1,7 @@
-// Package overlay decides who peers with whom: Nodes and static fragments go in, a wg-quick file comes out.
+// Package overlay decides who peers with whom: Nodes, other objects of the API and static fragments go in, a wg-quick
+// file comes out.
 //
-// It is where a claim is judged. What a Node says of itself is a request; what the local flags and the
+// It is where a claim is judged. What an object of the API says is a request; what the local flags and the
 // fragments say is the owner's word. One bad peer never costs another peer anything.
 //
 // The package is pure. It talks to no API server, reads no file and no clock, logs nothing: what it has to say
@@ -43,20 +44,21 @@ type Self struct {
 
 // Policy is what holds for everyone.
 type Policy struct {
-	Prefix    string              // put in front of every label and annotation as it is
-	APIServer []netip.Addr        // no claim of a spoke may cover these
-	PeerCIDRs []netip.Prefix      // a spoke's claim must lie inside one of these; empty: anywhere
-	Hubs      []string            // the only Nodes that a spoke takes for hubs; empty: any that has the label
-	HubKeys   []wgquick.PublicKey // the only keys that a spoke takes from a hub; empty: any
-	From      string              // where the Nodes come from, for the head of the file; the same from run to run
-	PeersDir  string              // where the fragments come from, for the head of the file; empty: not named
+	Prefix    string                    // put in front of every label and annotation as it is
+	APIServer []netip.Addr              // no claim of a spoke may cover these
+	PeerCIDRs map[string][]netip.Prefix // by the kind of origin: a claim, but for a hub's, must lie inside one of these; none: anywhere
+	Hubs      []string                  // the only Nodes that a spoke takes for hubs; empty: any that has the label
+	HubKeys   []wgquick.PublicKey       // the only keys that a spoke takes from a hub; empty: any
+	From      string                    // where the Nodes come from, for the head of the file; the same from run to run
+	PeersDir  string                    // where the fragments come from, for the head of the file; empty: not named
 }
 
 // Snapshot is everything the sources know at one moment. The order of its slices means nothing.
 type Snapshot struct {
 	Nodes     []Node
+	Peers     []Peer
 	Fragments []Fragment
-	Unread    []string // names of Nodes that may be there and cannot be read: what they have in the last proposal stays
+	Unread    []string // KIND/NAME of what may be there and cannot be read: what it has in the last proposal stays
 }
 
 // Node is what the overlay needs of a Kubernetes Node. Labels and annotations are as the API has them: unjudged.
@@ -70,6 +72,29 @@ type Node struct {
 	InternalIPs []netip.Addr
 	ExternalIPs []netip.Addr
 	Ready       bool
+}
+
+// Peer is an object of the API that describes a peer which is no Node: somebody's laptop, an office. What it says is
+// unjudged. A hub takes it for a spoke.
+type Peer struct {
+	Kind         string // KindWireGuardPeer or KindSecret
+	Name         string // NAMESPACE/NAME
+	UID          string
+	Created      time.Time
+	Generation   int64 // of what it says; zero: it has none
+	PublicKey    string
+	Endpoint     string // "": it calls us
+	AllowedIPs   []string
+	PresharedKey Preshared
+	Keepalive    string // seconds; "": ours, towards a peer with an endpoint
+	Err          error  // none of the above can be read: what it has stays
+}
+
+// Preshared is a preshared key, as far as it is known. The zero value: there is none.
+type Preshared struct {
+	Key     wgquick.SecretKey
+	Err     error // there should be one. It never contains any of it
+	Waiting bool  // Err is that the key is not there yet
 }
 
 // Fragment is one file of static peers.

@@ -13,7 +13,7 @@ import (
 // Rejection is one claim that was not granted, or that is still waited for.
 type Rejection struct {
 	Origin  wgquick.Origin
-	Field   string // the annotation without the prefix, or the key of a fragment; "" for the object as a whole
+	Field   string // the annotation without the prefix, or what else its source calls it; "" for the object as a whole
 	Value   string // what was claimed, as it came; never a secret
 	Reason  string
 	Waiting bool // nothing is wrong, something is not there yet
@@ -23,28 +23,32 @@ const (
 	maxValue   = 80  // bytes of a value that String shows
 	maxReason  = 240 // bytes of a reason that String shows
 	maxRefused = 100 // lines of a file that say who was refused
-	maxPerNode = 8   // prefixes of one Node that are refused one by one; the others are counted
+	maxPerNode = 8   // prefixes of one Node, or of another object, that are refused one by one; the others are counted
 )
 
 // String is one line of printable ASCII: ORIGIN: FIELD "VALUE": REASON.
 func (r Rejection) String() string {
-	var b strings.Builder
 	origin := r.Origin.String()
 	if !plain(r.Origin.Name) {
 		origin = r.Origin.Kind + "/" + quote(r.Origin.Name)
 	}
-	b.WriteString(origin)
-	if r.Field != "" || r.Value != "" {
-		b.WriteString(":")
-	}
+	return origin + ": " + r.Claim()
+}
+
+// Claim is String without the origin.
+func (r Rejection) Claim() string {
+	var what []string
 	if r.Field != "" {
-		b.WriteString(" " + r.Field)
+		what = append(what, r.Field)
 	}
 	if r.Value != "" {
-		b.WriteString(" " + quote(r.Value))
+		what = append(what, quote(r.Value))
 	}
-	b.WriteString(": " + oneLine(r.Reason, maxReason))
-	return b.String()
+	reason := oneLine(r.Reason, maxReason)
+	if len(what) == 0 {
+		return reason
+	}
+	return strings.Join(what, " ") + ": " + reason
 }
 
 // sorted orders rejections for the file and for people, and drops repetitions.
@@ -84,6 +88,14 @@ func fewer(rs []Rejection) []Rejection {
 	return append(rs[:maxPerNode:maxPerNode], more)
 }
 
+// discreet is r without what somebody may have put into the wrong field of a Secret.
+func (r Rejection) discreet() Rejection {
+	if r.Origin.Kind == KindSecret {
+		r.Value = wgquick.HideKeys(r.Value)
+	}
+	return r
+}
+
 // quote shows a value from outside: whatever it holds, the result is printable and short.
 func quote(s string) string {
 	if len(s) > maxValue {
@@ -107,8 +119,14 @@ func oneLine(s string, limit int) string {
 	return s
 }
 
-// plain reports whether s can be a name in a comment that is read back: the characters of Kubernetes and file names.
+// plain reports whether s can be a name in a comment that is read back: the characters of Kubernetes and file names,
+// with a namespace or without.
 func plain(s string) bool {
+	namespace, name, ok := strings.Cut(s, "/")
+	return plainWord(s) || ok && plainWord(namespace) && plainWord(name)
+}
+
+func plainWord(s string) bool {
 	return s != "" && len(s) <= 253 && strings.IndexFunc(s, func(r rune) bool {
 		alnum := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 		return !alnum && !strings.ContainsRune("-._:@+", r)

@@ -7,27 +7,33 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-// unreadPeers are the peers in last of those Nodes that cannot be read: the first of each.
+// unreadPeers are the peers in last of what cannot be read: the first of each.
 func unreadPeers(self Self, s Snapshot, last []wgquick.Peer) []wgquick.Peer {
 	unread := make(map[string]bool, len(s.Unread))
-	for _, name := range s.Unread {
-		unread[name] = true
+	for _, who := range s.Unread {
+		unread[who] = true
 	}
-	unread[self.Node] = false
+	node := func(name string) string { return wgquick.Origin{Kind: KindNode, Name: name}.String() }
+	unread[node(self.Node)] = false
 	for _, n := range s.Nodes {
-		unread[n.Name] = false
+		unread[node(n.Name)] = false
+	}
+	broken := make(map[wgquick.Origin]bool) // which are there: another of the same name has no right to what they have
+	for _, p := range s.Peers {
+		unread[p.origin().String()] = false
+		broken[p.origin()] = broken[p.origin()] || p.Err != nil
 	}
 	var peers []wgquick.Peer
 	for _, peer := range last {
-		if o := peer.Origin; o.Kind == KindNode && unread[o.Name] {
-			unread[o.Name] = false
+		if who := peer.Origin.String(); peer.Origin.Kind != KindFragment && (unread[who] || broken[peer.Origin]) {
+			unread[who], broken[peer.Origin] = false, false
 			peers = append(peers, peer)
 		}
 	}
 	return peers
 }
 
-// keep grants the Nodes that cannot be read what they have, before anybody else is heard. Only the owner's word, as
+// keep grants what cannot be read what it has, before anybody else is heard. Only the owner's word, as
 // it is now, takes something from them.
 //
 // What such a Node is to a spoke nobody knows until it can be read again. Each is taken for a hub, whose range may
@@ -52,12 +58,15 @@ func (j *judge) keep(unread, static []wgquick.Peer) (kept []wgquick.Peer) {
 			continue
 		}
 		c := &candidate{origin: peer.Origin, who: peer.Origin.String(), relation: r, key: k}
+		if peer.Origin.Kind != KindNode {
+			c.relation, c.presharedKey, c.keepalive = asSpoke, peer.PresharedKey, &peer.PersistentKeepalive
+		}
 		for _, p := range peer.AllowedIPs {
 			if !given[p] && j.keepPrefix(c, p) {
 				given[p] = true
 			}
 		}
-		if r != asHub && len(c.prefixes) == 0 {
+		if c.relation != asHub && len(c.prefixes) == 0 {
 			continue
 		}
 		j.ledger.keys[k] = c.who
@@ -78,7 +87,7 @@ func (j *judge) keepPrefix(c *candidate, p netip.Prefix) bool {
 	case c.relation == asHub && slices.ContainsFunc(j.self.HubAllowedIPs, flag):
 		c.prefixes = append(c.prefixes, p) // which the ledger has from the flag
 		return true
-	case neverGranted(p) != "", c.relation != asHub && j.policy.neverAlone(p) != "", j.against(c, p, false) != "":
+	case neverGranted(p, c.origin.Kind) != "", c.relation != asHub && j.policy.neverAlone(p, c.origin.Kind) != "", j.against(c, p, false) != "":
 		return false
 	}
 	j.grant(c, p)

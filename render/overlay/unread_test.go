@@ -58,7 +58,7 @@ func TestUnread(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := Policy{Prefix: kubePrefix}
 			prev, _ := build(t, tc.self, Snapshot{Nodes: tc.before}, nil, p)
-			c, rejections := build(t, tc.self, Snapshot{Nodes: tc.now, Unread: tc.unread, Fragments: tc.fragments}, prev, p)
+			c, rejections := build(t, tc.self, Snapshot{Nodes: tc.now, Unread: whos(KindNode, tc.unread...), Fragments: tc.fragments}, prev, p)
 			if diff := cmp.Diff(tc.want, summary(c)); diff != "" {
 				t.Errorf("peers (-want +got):\n%s", diff)
 			}
@@ -67,4 +67,11 @@ func TestUnread(t *testing.T) {
 			}
 		})
 	}
+}
+
+func whos(kind string, names ...string) (whos []string) {
+	for _, n := range names {
+		whos = append(whos, kind+"/"+n)
+	}
+	return whos
 }

@@ -171,13 +171,14 @@ func node(name string, labels, annotations []string) corev1.Node {
 // running is a source at work.
 type running struct {
 	*kube.Source
-	t    *testing.T
-	log  *logLines
-	stop func()
+	others render.Peers // nil: none
+	t      *testing.T
+	log    *logLines
+	stop   func()
 }
 
-// run starts a source with the credential, until the test ends.
-func run(t *testing.T, credential *rest.Config, c kube.Config) running {
+// run starts a source with the credential, and with what watches by way of it, until the test ends.
+func run(t *testing.T, credential *rest.Config, c kube.Config, others ...func(*kube.Source) render.Peers) running {
 	t.Helper()
 	if c.Kubeconfig == "" {
 		c.Kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
@@ -194,10 +195,15 @@ func run(t *testing.T, credential *rest.Config, c kube.Config) running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r := running{Source: s, t: t, log: lines}
 	ctx, cancel := context.WithCancel(context.Background())
+	for _, other := range others {
+		r.others = other(s)
+		go func() { _ = r.others.Run(ctx) }()
+	}
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	stop := sync.OnceFunc(func() {
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-done:
@@ -209,12 +215,12 @@ func run(t *testing.T, credential *rest.Config, c kube.Config) running {
 		}
 	})
 	t.Cleanup(func() {
-		stop()
+		r.stop()
 		if t.Failed() {
 			t.Logf("log:\n%s", lines)
 		}
 	})
-	return running{s, t, lines, stop}
+	return r
 }
 
 // eventually waits until ok, and says how long that took.
@@ -242,6 +248,22 @@ func (r running) has(want ...string) []overlay.Node {
 		return synced && slices.Equal(names(nodes), want)
 	})
 	return nodes
+}
+
+// hasPeers waits until what is no Node is synced and has exactly these, without their namespace.
+func (r running) hasPeers(want ...string) (peers []overlay.Peer) {
+	r.t.Helper()
+	r.eventually("synced, with the peers "+strings.Join(want, " "), func() bool {
+		var synced bool
+		peers, synced = r.others.Snapshot()
+		var names []string
+		for _, p := range peers {
+			_, name, _ := strings.Cut(p.Name, "/")
+			names = append(names, name)
+		}
+		return synced && slices.Equal(names, want)
+	})
+	return peers
 }
 
 // settle takes the signals of what the test has done so far.
