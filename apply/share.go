@@ -11,7 +11,7 @@ import (
 // Share gives the two folders that wg-render has a part in to its group: it may read the status, and write proposals.
 // Where systemd-tmpfiles makes them there is no need for that. It takes no capability of a root who is in the group.
 func (c Config) Share(gid int) error {
-	return errors.Join(share(c.RunDir, gid, 0o750), share(c.Proposals, gid, 0o770))
+	return errors.Join(share(c.RunDir, gid, fs.ModeSetgid|0o750), share(c.Proposals, gid, 0o770))
 }
 
 func share(dir string, gid int, mode fs.FileMode) error {
@@ -31,7 +31,7 @@ func share(dir string, gid int, mode fs.FileMode) error {
 			return fmt.Errorf("%w: only who is in group %d may give it to that", plain(dir, err), gid)
 		}
 	}
-	if fi.Mode().Perm() != mode {
+	if fi.Mode()&(fs.ModeSetgid|fs.ModePerm) != mode {
 		if err := os.Chmod(dir, mode); err != nil {
 			return plain(dir, err)
 		}

@@ -16,10 +16,10 @@ func TestShare(t *testing.T) {
 	must(t, os.Mkdir(c.Proposals, 0o755))
 	for range 2 { // the second time there is nothing to do
 		must(t, c.Share(4711))
-		for path, mode := range map[string]os.FileMode{c.RunDir: 0o750, c.Proposals: 0o770} {
+		for path, mode := range map[string]os.FileMode{c.RunDir: os.ModeSetgid | 0o750, c.Proposals: 0o770} {
 			fi, err := os.Stat(path)
 			must(t, err)
-			if is := fi.Sys().(*syscall.Stat_t); is.Uid != 0 || is.Gid != 4711 || fi.Mode().Perm() != mode {
+			if is := fi.Sys().(*syscall.Stat_t); is.Uid != 0 || is.Gid != 4711 || fi.Mode()&^os.ModeDir != mode {
 				t.Errorf("%s: %d:%d %s, want 0:4711 %s", path, is.Uid, is.Gid, fi.Mode(), mode)
 			}
 		}
