@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -41,6 +42,9 @@ func load(kubeconfig string) (credential, error) {
 		return c.with(config)
 	}
 	paths := filepath.SplitList(kubeconfig)
+	for i, p := range paths {
+		paths[i] = handedOver(p)
+	}
 	c := credential{files: paths}
 	file, err := (&clientcmd.ClientConfigLoadingRules{Precedence: paths}).Load()
 	if err != nil {
@@ -48,6 +52,9 @@ func load(kubeconfig string) (credential, error) {
 	}
 	if len(file.Clusters) == 0 {
 		return c, fmt.Errorf("%s: not there, or empty", kubeconfig)
+	}
+	for _, named := range named(file) {
+		*named = handedOver(*named)
 	}
 	c.file, c.files = file, filesOf(paths, file)
 	config, err := clientcmd.NewNonInteractiveClientConfig(*file, "", &clientcmd.ConfigOverrides{}, nil).ClientConfig()
@@ -100,17 +107,40 @@ func (c credential) equal(o credential) bool {
 		reflect.DeepEqual(c.file, o.file)
 }
 
+// handedOver is where the file at path is read: among the credentials that systemd hands over to this unit, by the
+// last element of its name, if it is there. A kubelet's certificate is root's own, and its kubeconfig names it by its
+// path (systemd.exec(5), LoadCredential=).
+func handedOver(path string) string {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" || path == "" {
+		return path
+	}
+	own := filepath.Join(dir, filepath.Base(path))
+	if _, err := os.Stat(own); err != nil {
+		return path
+	}
+	return own
+}
+
+// named are the names of files in a kubeconfig; some are empty.
+func named(file *clientcmdapi.Config) (names []*string) {
+	for _, c := range file.Clusters {
+		names = append(names, &c.CertificateAuthority)
+	}
+	for _, u := range file.AuthInfos {
+		names = append(names, &u.ClientCertificate, &u.ClientKey, &u.TokenFile)
+	}
+	return names
+}
+
 // filesOf are the kubeconfigs and every file that they name.
 func filesOf(paths []string, file *clientcmdapi.Config) []string {
 	all := map[string]bool{}
 	for _, p := range paths {
 		all[p] = true
 	}
-	for _, c := range file.Clusters {
-		all[c.CertificateAuthority] = true
-	}
-	for _, u := range file.AuthInfos {
-		all[u.ClientCertificate], all[u.ClientKey] = true, true
+	for _, name := range named(file) {
+		all[*name] = true
 	}
 	delete(all, "")
 	return slices.Sorted(maps.Keys(all))
