@@ -67,6 +67,7 @@ install: ## the programs, their units, and the user and the folders that they ne
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d systemd/tmpfiles.d/*
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/system/*.service systemd/system/*.path
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system/kubelet.service.d systemd/system/kubelet.service.d/*
+	mkdir -p $(DESTDIR)$(PREFIX)/share/wg-kube && cp -r systemd/optional/. $(DESTDIR)$(PREFIX)/share/wg-kube
 	@# on a machine that runs, at once; elsewhere the next boot does it
 	[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || \
 		{ systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload; }

@@ -2,9 +2,11 @@ package systemd
 
 import (
 	"fmt"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,7 +18,9 @@ import (
 var exposure = map[string]float64{
 	"wg-render@.service":            1.5,
 	"wg-apply.service":              2.0,
+	"wg-apply.service with hooks":   3.0,
 	"wg-device@.service":            2.0,
+	"wg-key@.service":               1.5,
 	"wg-render-credential@.service": 1.0,
 }
 
@@ -28,14 +32,23 @@ func TestExposure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	files := map[string]string{}
 	for _, unit := range units {
-		name := filepath.Base(unit)
+		files[filepath.Base(unit)] = unit
+	}
+	hooked := t.TempDir()
+	if out, err := exec.Command("cp", "-r", "system/wg-apply.service", "optional/hooks/wg-apply.service.d", hooked).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	files["wg-apply.service with hooks"] = filepath.Join(hooked, "wg-apply.service")
+
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		most, known := exposure[name]
 		if !known {
 			t.Errorf("%s: how exposed it may be is not said", name)
 			continue
 		}
-		got, why := analyze(t, unit)
+		got, why := analyze(t, files[name])
 		if got > most {
 			t.Errorf("%s: exposure %.1f, wanted %.1f at most\n%s", name, got, most, why)
 		}
@@ -64,7 +77,7 @@ func analyze(t *testing.T, unit string) (float64, string) {
 func TestTheUnitsAreUnderstood(t *testing.T) {
 	m := newSpoke(t)
 	out, code := m.Try("systemd-analyze", "verify", "--man=no", "wg-apply.service", "wg-render@wg0.service",
-		"wg-device@wg0.service", "wg-device@wg0.path", "wg-render-credential@wg0.path", "wg-render-credential@wg0.service")
+		"wg-key@wg0.service", "wg-device@wg0.service", "wg-device@wg0.path", "wg-render-credential@wg0.path", "wg-render-credential@wg0.service")
 	if code != 0 || out != "" {
 		t.Errorf("exit status %d\n%s", code, out)
 	}
