@@ -1,0 +1,106 @@
+package systemd
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"wg-kube/internal/lab"
+	"wg-kube/internal/lab/systemd"
+)
+
+// withoutCredential is a spoke that waits for one. Its key is the one that the hub knows.
+func withoutCredential(t *testing.T) (*systemd.Machine, *cluster) {
+	t.Helper()
+	spoke, hub := newSpoke(t), newHub(t)
+	wire(t, spoke, hub)
+	c := newCluster(t, hub)
+	spoke.Write(t, "/etc/wireguard/privatekey", spokeKey.Reveal()+"\n", 0o600)
+	spoke.Write(t, "/etc/wg-kube/wg0.env", "WG_PRIVATE_KEY_FILE=/etc/wireguard/privatekey\nWG_ADDRESS="+spokeOverlay+"/32\n", 0o640)
+	return spoke, c
+}
+
+// waits is what wg-render says in "systemctl status" until it has seen the Nodes.
+func waits(t *testing.T, m *systemd.Machine, what string) {
+	t.Helper()
+	active(t, m, "wg-render@wg0")
+	lab.Eventually(t, hang, "it waits", func() bool {
+		return strings.Contains(m.Property(t, "wg-render@wg0", "StatusText"), what)
+	})
+}
+
+func TestACredentialOfItsOwn(t *testing.T) {
+	spoke, c := withoutCredential(t)
+	c.apply(t, "../deploy/base/namespace.yaml", "../deploy/base/accounts.yaml", "../deploy/base/nodes.yaml")
+	spoke.Boot(t)
+	spoke.Run(t, "systemctl", "enable", "--now", "wg-apply", "wg-render@wg0")
+	waits(t, spoke, "waiting for the Nodes")
+
+	// It is root's own, and is taken in when it comes.
+	spoke.Write(t, "/etc/wg-kube/wg0.kubeconfig", c.kubeconfig(t, map[string]string{"token": c.token(t, "spoke")}), 0o600)
+	reaches(t, spoke.Host, hubOverlay)
+	lab.Eventually(t, hang, "its Node carries its key", func() bool {
+		n, err := c.CoreV1().Nodes().Get(t.Context(), "spoke", metav1.GetOptions{})
+		must(t, err)
+		return n.Annotations["wireguard.kube/public-key"] == spokeKey.Public().String()
+	})
+
+	t.Run("another one is taken in as well", func(t *testing.T) {
+		was := pid(t, spoke, "wg-render@wg0")
+		lost := lab.Loss(t, spoke.Host, spoke.Host, spokeOverlay, 100) // the interface stays
+		spoke.Write(t, "/etc/wg-kube/wg0.kubeconfig", c.kubeconfig(t, map[string]string{"token": c.token(t, "spoke") + "x"}), 0o600)
+		lab.Eventually(t, hang, "another process", func() bool { now := pid(t, spoke, "wg-render@wg0"); return now != was && now != "0" })
+		waits(t, spoke, "1 peers") // those on disk, whatever the credential is worth
+		reaches(t, spoke.Host, hubOverlay)
+		if l := lost(); l.Lost != 0 {
+			t.Errorf("%v", l)
+		}
+	})
+	t.Run("nobody else reads it", func(t *testing.T) {
+		file := "/run/credentials/wg-render@wg0.service/kubeconfig"
+		if _, code := spoke.Try("setpriv", "--reuid=nobody", "--clear-groups", "cat", file); code == 0 {
+			t.Errorf("anybody reads %s", file)
+		}
+		if _, code := spoke.Try("setpriv", "--reuid=wg-render", "--regid=wg-render", "--init-groups", "cat", "/etc/wg-kube/wg0.kubeconfig"); code == 0 {
+			t.Error("wg-render reads the file itself")
+		}
+	})
+}
+
+// A kubelet's own credential: its kubeconfig names a file that root alone may read, and that becomes another one when
+// the kubelet renews its certificate.
+func TestTheKubeletsCredential(t *testing.T) {
+	spoke, c := withoutCredential(t)
+	c.apply(t, "../deploy/components/kubelet-nodes/nodes.yaml")
+	spoke.Run(t, "cp", "-r", "/usr/local/share/wg-kube/kubelet-credential/.", "/etc/systemd/system")
+	spoke.Boot(t)
+	spoke.Run(t, "systemctl", "enable", "--now", "wg-apply", "wg-render@wg0")
+	waits(t, spoke, "waiting for the Nodes")
+
+	const current = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+	renew := func(name, user string, groups ...string) {
+		t.Helper()
+		spoke.Write(t, "/var/lib/kubelet/pki/"+name, pem(c.User(user, groups...)), 0o600)
+		// As a kubelet does it.
+		spoke.Run(t, "ln", "-s", "/var/lib/kubelet/pki/"+name, current+".new")
+		spoke.Run(t, "mv", "-T", current+".new", current)
+	}
+	renew("kubelet-client-1.pem", "nobody") // as if it had run out
+	spoke.Write(t, "/etc/kubernetes/kubelet.conf", c.kubeconfig(t, map[string]string{"client-certificate": current, "client-key": current}), 0o600)
+	lab.Eventually(t, hang, "it tries the first certificate", func() bool { return logged(spoke, "wg-render@wg0", "forbidden") })
+
+	time.Sleep(2 * time.Second) // the unit that looks for a change is at rest again
+	renew("kubelet-client-2.pem", "system:node:spoke", "system:nodes")
+	reaches(t, spoke.Host, hubOverlay)
+
+	t.Run("under its own name, as an environment file from before has it", func(t *testing.T) {
+		spoke.Run(t, "sh", "-c", "echo KUBECONFIG=/etc/kubernetes/kubelet.conf >>/etc/wg-kube/wg0.env")
+		spoke.Run(t, "systemctl", "restart", "wg-render@wg0")
+		lab.Eventually(t, hang, "it has seen the Nodes", func() bool {
+			text := spoke.Property(t, "wg-render@wg0", "StatusText")
+			return strings.Contains(text, "1 peers") && !strings.Contains(text, "waiting for")
+		})
+	})
+}
