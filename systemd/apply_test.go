@@ -80,7 +80,7 @@ func TestNoPacketIsLost(t *testing.T) {
 			})
 		}},
 		{"upgrade", func() {
-			install(t, spoke)
+			makeInstall(t, spoke)
 			spoke.Run(t, "systemctl", "daemon-reload")
 			spoke.Run(t, "systemctl", "restart", "wg-apply")
 		}},

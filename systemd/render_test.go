@@ -7,8 +7,8 @@ import (
 	"wg-kube/internal/lab"
 )
 
-// All that a spoke needs: "systemctl enable --now wg-apply wg-render@wg0". There is no cluster yet, no credential, and
-// not even an environment file.
+// All that a spoke needs: "make install" and "systemctl enable --now wg-apply wg-render@wg0". There is no cluster yet, no
+// credential, and not even an environment file.
 func TestFirstStartWithoutACluster(t *testing.T) {
 	for _, c := range []struct {
 		name, env, want string
@@ -17,11 +17,12 @@ func TestFirstStartWithoutACluster(t *testing.T) {
 		{"with the environment of a spoke", "NODE_NAME=edge-7\nWG_ADDRESS=100.96.7.1/32\nPOLL_INTERVAL=30\n", "inet 100.96.7.1/32"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := newSpoke(t)
+			m := newMachine(t)
+			m.Boot(t)
+			makeInstall(t, m)
 			if c.env != "" {
 				m.Write(t, "/etc/wg-kube/wg0.env", c.env, 0o640)
 			}
-			m.Boot(t)
 			m.Run(t, "systemctl", "enable", "--now", "wg-apply", "wg-render@wg0")
 			lab.Eventually(t, hang, "wg0 has its address", func() bool {
 				out, _ := m.Try("ip", "-o", "address", "show", "dev", "wg0")

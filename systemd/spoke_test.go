@@ -4,7 +4,6 @@ package systemd
 import (
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,25 +21,37 @@ const hang = time.Minute
 // newSpoke is a machine on which "make install" was run, and that is switched off.
 func newSpoke(t *testing.T) *systemd.Machine {
 	t.Helper()
-	m := systemd.New(t, "spoke")
-	install(t, m)
-	m.Run(t, "systemd-sysusers")
+	m := newMachine(t)
+	makeInstall(t, m)
+	m.Run(t, "systemd-sysusers") // on a machine that runs, make does that
 	m.Run(t, "systemd-tmpfiles", "--create", "/usr/local/lib/tmpfiles.d/wg-kube.conf")
 	return m
 }
 
-// install runs "make install" for the machine.
-func install(t *testing.T, m *systemd.Machine) {
+// newMachine is a machine with the programs, built, in /src.
+func newMachine(t *testing.T) *systemd.Machine {
 	t.Helper()
-	var bin string
+	m := systemd.New(t, "spoke")
+	m.Run(t, "mkdir", "-p", "/src/bin")
+	files := []string{"../Makefile", "../systemd"}
 	for _, program := range []string{"wg-render", "wg-apply", "wg-device"} {
-		bin = filepath.Dir(lab.Build(t, "wg-kube/cmd/"+program))
+		files = append(files, lab.Build(t, "wg-kube/cmd/"+program))
 	}
-	make := exec.Command("make", "-C", "..", "install", "BIN="+bin, "DESTDIR="+m.Path("/"))
-	make.Env = append(make.Environ(), "MAKEFLAGS=")
-	if out, err := make.CombinedOutput(); err != nil {
-		t.Fatalf("make install: %v\n%s", err, out)
+	for i, file := range files {
+		to := m.Path("/src")
+		if i >= 2 {
+			to = m.Path("/src/bin")
+		}
+		if out, err := exec.Command("cp", "-r", file, to).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", file, err, out)
+		}
 	}
+	return m
+}
+
+func makeInstall(t *testing.T, m *systemd.Machine) {
+	t.Helper()
+	m.Run(t, "make", "-C", "/src", "install")
 }
 
 const (
