@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,20 +28,16 @@ type Watcher struct {
 	c      chan struct{}
 	log    *slog.Logger
 	paths  []string
-	fs     *fsnotify.Watcher
+	fs     *fsnotify.Watcher // nil: there can be none for now
 	have   map[string]inode  // watched folders, as they were when they were added
-	failed map[string]string // folders that cannot be watched, and what was said of them
+	failed map[string]string // folders that cannot be watched, and what was said of them: they are looked at every Rescan
 }
 
 type inode struct{ dev, ino uint64 }
 
 // New starts to watch: what changes after it returns is seen. Run must be called to be told of it.
 func New(log *slog.Logger, paths ...string) (*Watcher, error) {
-	inotify, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, fmt.Errorf("inotify: %w", err)
-	}
-	w := &Watcher{c: make(chan struct{}, 1), log: log, fs: inotify, have: map[string]inode{}, failed: map[string]string{}}
+	w := &Watcher{c: make(chan struct{}, 1), log: log, have: map[string]inode{}, failed: map[string]string{}}
 	w.C = w.c
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)
@@ -49,7 +46,7 @@ func New(log *slog.Logger, paths ...string) (*Watcher, error) {
 			if errors.As(err, &why) {
 				err = why
 			}
-			return nil, errors.Join(fmt.Errorf("%s: relative to the working folder, which cannot be entered: %w", p, err), inotify.Close())
+			return nil, fmt.Errorf("%s: relative to the working folder, which cannot be entered: %w", p, err)
 		}
 		w.paths = append(w.paths, abs)
 	}
@@ -59,20 +56,29 @@ func New(log *slog.Logger, paths ...string) (*Watcher, error) {
 
 // Run signals on C until ctx is done.
 func (w *Watcher) Run(ctx context.Context) {
-	defer w.fs.Close()
+	defer func() {
+		if w.fs != nil {
+			_ = w.fs.Close()
+		}
+	}()
 	rescan := time.NewTicker(Rescan)
 	defer rescan.Stop()
 	for {
+		var events <-chan fsnotify.Event
+		var faults <-chan error
+		if w.fs != nil {
+			events, faults = w.fs.Events, w.fs.Errors
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case _, ok := <-w.fs.Events:
+		case _, ok := <-events:
 			if !ok {
 				return
 			}
 			w.arm()
 			w.signal()
-		case err, ok := <-w.fs.Errors:
+		case err, ok := <-faults:
 			if !ok {
 				return
 			}
@@ -82,7 +88,7 @@ func (w *Watcher) Run(ctx context.Context) {
 			w.arm()
 			w.signal()
 		case <-rescan.C:
-			if w.arm() {
+			if w.arm() || len(w.failed) > 0 {
 				w.signal()
 			}
 		}
@@ -106,6 +112,9 @@ func (w *Watcher) arm() (changed bool) {
 }
 
 func (w *Watcher) armOnce() (changed bool) {
+	if !w.open() {
+		return false
+	}
 	want := map[string]bool{}
 	for _, p := range w.paths {
 		folders(p, 0, want)
@@ -134,19 +143,39 @@ func (w *Watcher) armOnce() (changed bool) {
 		if !ok {
 			continue
 		}
-		err := w.fs.Add(dir)
-		if err != nil {
-			if w.failed[dir] != err.Error() { // it is tried again and again, and said once
-				w.failed[dir] = err.Error()
-				w.log.Warn("watching a folder", "path", dir, "err", err)
-			}
+		if !w.tried(dir, w.fs.Add(dir)) {
 			continue
 		}
-		delete(w.failed, dir)
 		w.have[dir] = now
 		changed = true
 	}
+	maps.DeleteFunc(w.failed, func(dir, _ string) bool { return !want[dir] })
 	return changed
+}
+
+// open opens inotify(7), which a user can have only so often.
+func (w *Watcher) open() bool {
+	if w.fs != nil {
+		return true
+	}
+	inotify, err := fsnotify.NewWatcher()
+	if err == nil {
+		w.fs = inotify
+	}
+	return w.tried("inotify", err)
+}
+
+// tried reports whether something worked. It is tried again and again, and said once.
+func (w *Watcher) tried(path string, err error) bool {
+	if err == nil {
+		delete(w.failed, path)
+		return true
+	}
+	if w.failed[path] != err.Error() {
+		w.failed[path] = err.Error()
+		w.log.Warn("not watched, and looked at from time to time", "path", path, "err", err)
+	}
+	return false
 }
 
 // maxLinks is the kernel's limit on links in one path (path_resolution(7)).
