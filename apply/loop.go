@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"wg-kube/apply/plan"
+	"wg-kube/internal/retry"
 	"wg-kube/internal/service"
 	"wg-kube/internal/watch"
 )
@@ -55,12 +56,24 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.Events != nil {
 		events = d.Events(ctx, d.concerns)
 	}
-	for d.discover(ctx, &running); ; {
+	retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
+	var again <-chan time.Time
+	discover := func() {
+		again = nil
+		if err := d.discover(ctx, &running); err != nil {
+			again = time.After(retrying.Next())
+			return
+		}
+		retrying.Reset()
+	}
+	for discover(); ; {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-again:
+			discover()
 		case <-files.C:
-			d.discover(ctx, &running)
+			discover()
 			for _, l := range d.all() {
 				signal(l.files)
 			}
@@ -79,13 +92,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 }
 
-// discover starts the loops of interfaces that are new.
-func (d *Daemon) discover(ctx context.Context, running *sync.WaitGroup) {
+// discover starts the loops of interfaces that are new. Where it cannot see all that there are, it has to be tried
+// again.
+func (d *Daemon) discover(ctx context.Context, running *sync.WaitGroup) (err error) {
 	names := d.only
 	if len(names) == 0 {
-		var err error
 		if names, err = d.Interfaces(); err != nil {
-			d.Log.Error("no interfaces found", "err", err)
+			d.Log.Error("not all interfaces are found", "err", err)
+			names = d.Proposed
 		}
 	}
 	d.mu.Lock()
@@ -98,9 +112,10 @@ func (d *Daemon) discover(ctx context.Context, running *sync.WaitGroup) {
 		d.loops = slices.Insert(d.loops, at, l)
 		running.Go(func() { l.run(ctx, d.tell) })
 	}
-	d.found = true
+	d.found = d.found || err == nil
 	d.mu.Unlock()
 	d.tell()
+	return err
 }
 
 func (d *Daemon) all() []*loop {
@@ -191,7 +206,7 @@ func newLoop(c Config, name string) *loop {
 // tell is called after each look.
 func (l *loop) run(ctx context.Context, tell func()) {
 	c := l.iface.Config
-	var retry backoff
+	retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
 	quarrel := 0 // repairs, without a quiet time in between
 	for device := true; ; {
 		got := l.look(ctx, device)
@@ -202,14 +217,14 @@ func (l *loop) run(ctx context.Context, tell func()) {
 		next, events := cmp.Or(c.Resync, forever), l.device
 		switch {
 		case got.err != nil: // what it did before it failed comes back as events; they are no reason for haste
-			next, events = min(next, retry.next()), nil
+			next, events = min(next, retrying.Next()), nil
 		case got.drift: // somebody may be taking back what we do; the two of us are not to burn a core
-			retry.reset()
+			retrying.Reset()
 			if quarrel++; quarrel > patience {
 				next, events = min(next, lastRetry), nil
 			}
 		default:
-			retry.reset()
+			retrying.Reset()
 		}
 		if got.again > 0 {
 			next = min(next, got.again)
@@ -233,6 +248,12 @@ func (l *loop) run(ctx context.Context, tell func()) {
 		timer.Stop()
 	}
 }
+
+// How soon, and how late, what failed is tried again.
+const (
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+)
 
 const (
 	forever  = 1 << 40 * time.Microsecond

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"wg-kube/internal/retry"
 	"wg-kube/templates/wgquick"
 )
 
@@ -154,7 +155,7 @@ func (n *names) start(ctx context.Context, host string, k *answer, answered func
 	k.busy = true
 	go func() {
 		defer answered()
-		var retry backoff
+		retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
 		for {
 			asking, cancel := context.WithTimeout(ctx, lookupTimeout)
 			addrs, err := n.lookup(asking, host)
@@ -172,7 +173,7 @@ func (n *names) start(ctx context.Context, host string, k *answer, answered func
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(retry.next()):
+			case <-time.After(retrying.Next()):
 			}
 		}
 	}()

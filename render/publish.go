@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"wg-kube/internal/retry"
 	"wg-kube/render/overlay"
 )
 
@@ -81,7 +82,8 @@ func (p *publisher) run(ctx context.Context) error {
 
 // publish tries until it works. Meanwhile m gives way to what is newer.
 func (p *publisher) publish(ctx context.Context, m marks) {
-	for wait := publishFirst; ctx.Err() == nil; wait = min(2*wait, publishLast) {
+	retrying := retry.Backoff{First: publishFirst, Last: publishLast}
+	for ctx.Err() == nil {
 		err := p.try(ctx, m)
 		if err == nil {
 			p.log.Info("published", "op", "publish")
@@ -90,7 +92,7 @@ func (p *publisher) publish(ctx context.Context, m marks) {
 		if p.said.news("err", err.Error()) && ctx.Err() == nil {
 			p.log.Warn("own Node not written; it is tried again", "op", "publish", "err", err)
 		}
-		pause(ctx, wait)
+		pause(ctx, retrying.Next())
 		select {
 		case m = <-p.want:
 		default:

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"wg-kube/internal/retry"
 	"wg-kube/internal/service"
 	"wg-kube/internal/watch"
 	"wg-kube/render/overlay"
@@ -25,8 +26,9 @@ import (
 )
 
 const (
-	retry    = 5 * time.Second  // after a proposal could not be written
-	patience = 10 * time.Second // that Once has with its sources
+	firstRetry = time.Second      // after a proposal could not be written
+	lastRetry  = time.Minute      // when that has failed again and again
+	patience   = 10 * time.Second // that Once has with its sources
 )
 
 // Config is what the loop needs. The zero value of a field is of no use where nothing else is said.
@@ -94,13 +96,15 @@ func (l *Loop) Run(ctx context.Context) error {
 		}
 		beat, stop := service.Heartbeat()
 		defer stop()
+		retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
 		for {
-			err := l.step()
-			pause(ctx, l.Settle) // what comes now is one change
 			var again <-chan time.Time
-			if err != nil {
-				again = time.After(retry)
+			if err := l.step(); err != nil {
+				again = time.After(retrying.Next())
+			} else {
+				retrying.Reset()
 			}
+			pause(ctx, l.Settle) // what comes now is one change
 			if !l.rest(ctx, beat, again) {
 				return nil
 			}

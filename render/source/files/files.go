@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"wg-kube/internal/retry"
 	"wg-kube/internal/watch"
 )
 
@@ -55,6 +56,7 @@ type Files[T any] struct {
 	watcher *watch.Watcher
 	settler watch.Settler
 	changed chan struct{}
+	retry   retry.Backoff // what cannot be read may be so again without an event
 
 	mu     sync.Mutex
 	files  map[string]*file[T] // by path
@@ -79,6 +81,7 @@ func New[T any](c Config[T]) (*Files[T], error) {
 		Config:  c,
 		watcher: w,
 		settler: watch.Settler{Quiet: c.Quiet},
+		retry:   retry.Backoff{First: time.Second, Last: time.Minute},
 		changed: make(chan struct{}, 1),
 		faults:  map[string]string{},
 		files:   map[string]*file[T]{},
@@ -132,13 +135,15 @@ func (f *Files[T]) scan(now time.Time) (again time.Duration) {
 	paths, err := f.list()
 	f.report(f.Path, err)
 
-	changed, unread := false, false
+	changed, unread, failed := false, false, err != nil
 	there := map[string]bool{}
 	for _, path := range paths {
 		there[path] = true
 		c, wait := f.look(path, now)
 		changed = changed || c
-		unread = unread || f.files[path] == nil
+		one := f.files[path]
+		unread = unread || one == nil
+		failed = failed || one != nil && one.Err != nil && one.version == none
 		again = sooner(again, wait)
 	}
 	if err == nil {
@@ -161,7 +166,11 @@ func (f *Files[T]) scan(now time.Time) (again time.Duration) {
 		default:
 		}
 	}
-	return again
+	if !failed {
+		f.retry.Reset()
+		return again
+	}
+	return sooner(again, f.retry.Next())
 }
 
 // sooner is the shorter of two waits, where zero is none.
