@@ -70,9 +70,15 @@ func someFiles() *files {
 
 // change makes one change, and says which.
 func (f *files) change(r *rand.Rand) string {
-	h := &f.hand
-	oneOf := func() *peer { return h.peers[r.IntN(len(h.peers))] }
-	switch r.IntN(16) {
+	if r.IntN(2) == 0 {
+		return f.changeNodes(r)
+	}
+	return f.hand.change(r)
+}
+
+// changeNodes changes a Node or a fragment.
+func (f *files) changeNodes(r *rand.Rand) string {
+	switch r.IntN(7) {
 	case 0:
 		return toggle(f.nodes, r.IntN(9), "Node", node)
 	case 1, 2:
@@ -93,34 +99,41 @@ func (f *files) change(r *rand.Rand) string {
 		p := one(r, f.fragments)
 		p.psk, p.keepalive = r.IntN(4), r.IntN(2)*25
 		return fmt.Sprintf("fragment %d: psk %d, keepalive %d", p.id, p.psk, p.keepalive)
-	case 7, 8: // a prefix moves
+	}
+	return "nothing"
+}
+
+func (h *hand) change(r *rand.Rand) string {
+	oneOf := func() *peer { return h.peers[r.IntN(len(h.peers))] }
+	switch r.IntN(9) {
+	case 0, 1: // a prefix moves
 		from, to := oneOf(), oneOf()
 		if from != to && len(from.prefixes) > 0 {
 			to.prefixes = append(to.prefixes, from.prefixes[0])
 			from.prefixes = from.prefixes[1:]
 			return fmt.Sprintf("wg1: %s moves from %d to %d", to.prefixes[len(to.prefixes)-1], from.id, to.id)
 		}
-	case 9, 10: // a prefix comes, or goes and nobody has it
+	case 2, 3: // a prefix comes, or goes and nobody has it
 		p := oneOf()
 		p.prefixes = grown(r, p.prefixes, fmt.Sprintf("10.%d.%d.0/24", 100+p.id, 1+r.IntN(9)))
 		return fmt.Sprintf("wg1: %d has %v", p.id, p.prefixes)
-	case 11:
+	case 4:
 		p := oneOf()
 		p.psk, p.keepalive, p.endpoint = r.IntN(4), r.IntN(2)*20, 40000+r.IntN(50)
 		return fmt.Sprintf("wg1: %d has psk %d, keepalive %d, endpoint %d", p.id, p.psk, p.keepalive, p.endpoint)
-	case 12:
-		if id := 4 + r.IntN(4); !f.hand.drop(id) {
+	case 5:
+		if id := 4 + r.IntN(4); !h.drop(id) {
 			h.peers = append(h.peers, &peer{id: id, prefixes: []string{fmt.Sprintf("10.%d.0.0/24", 100+id)}})
 			return fmt.Sprintf("wg1: peer %d comes", id)
 		}
 		return "wg1: a peer goes"
-	case 13:
+	case 6:
 		h.address = 1 + r.IntN(5)
 		return fmt.Sprintf("wg1: address %d", h.address)
-	case 14:
+	case 7:
 		h.mtu = []int{0, 1300, 1380}[r.IntN(3)]
 		return fmt.Sprintf("wg1: mtu %d", h.mtu)
-	case 15:
+	case 8:
 		h.full = !h.full
 		return fmt.Sprintf("wg1: default route: %v", h.full)
 	}

@@ -52,7 +52,7 @@ type machine struct {
 	*lab.Host
 	t             *testing.T
 	apply, render *lab.Process
-	log           *os.File // of all daemons that ever ran here
+	log           *os.File // of all daemons that ever ran here, but for those that are traced
 }
 
 // newMachine makes a machine with a way out. Neither daemon runs.
@@ -103,6 +103,12 @@ func (m *machine) startApply() {
 func (m *machine) startRender() {
 	m.t.Helper()
 	m.render = m.daemon("wg-render", "run")
+}
+
+// trace starts a daemon as start does, traced.
+func (m *machine) trace(program string, first trace.Order, args ...string) *trace.Program {
+	m.t.Helper()
+	return trace.Start(m.t, m.Host, first, m.command(program, append([]string{"run"}, args...)...)...)
 }
 
 func (m *machine) daemon(program string, args ...string) *lab.Process {
@@ -192,7 +198,9 @@ func (m *machine) inForce(iface string) *wgquick.Config {
 }
 
 // state is all that the daemons keep: files, to the byte, and what is in the kernel.
-func (m *machine) state() string {
+func (m *machine) state() string { return m.files() + m.kernel() }
+
+func (m *machine) files() string {
 	m.t.Helper()
 	var b strings.Builder
 	for _, dir := range []string{proposals, inForceDir, inForceDir + "/keys/wg0"} {
@@ -213,6 +221,12 @@ func (m *machine) state() string {
 	for _, name := range m.list(runDir) {
 		fmt.Fprintf(&b, "== %s/%s\n", runDir, name)
 	}
+	return b.String()
+}
+
+func (m *machine) kernel() string {
+	m.t.Helper()
+	var b strings.Builder
 	for _, iface := range []string{"wg0", "wg1"} {
 		fmt.Fprintf(&b, "== wg showconf %s\n%s", iface, sections(m.shown("wg", "showconf", iface)))
 		fmt.Fprintf(&b, "== ip address %s\n%s", iface, ifindex.ReplaceAllString(linkLocal.ReplaceAllString(m.shown("ip", "-o", "address", "show", "dev", iface), ""), ""))
@@ -286,6 +300,36 @@ func (m *machine) rest() {
 		}
 	}
 	m.t.Errorf("not at rest: %s", why)
+}
+
+// restKept is rest, and holds meanwhile that nothing is lost that is there before and after.
+func (m *machine) restKept(before, after string) {
+	m.t.Helper()
+	why := ""
+	for end := time.Now().Add(hang); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		m.kept(before, after)
+		if why = m.busy(); why == "" || m.t.Failed() {
+			return
+		}
+	}
+	m.t.Errorf("not at rest: %s", why)
+}
+
+// kept fails if something is lost now that is there before and after.
+func (m *machine) kept(before, after string) {
+	m.t.Helper()
+	wanted, now := map[string]bool{}, map[string]bool{}
+	for line := range strings.Lines(after) {
+		wanted[line] = true
+	}
+	for line := range strings.Lines(m.kernel()) {
+		now[line] = true
+	}
+	for line := range strings.Lines(before) {
+		if wanted[line] && !now[line] {
+			m.t.Errorf("lost, though it is there before and after: %s", line)
+		}
+	}
 }
 
 // busy is what there is left to do; "": nothing.

@@ -126,6 +126,16 @@ func (p *Program) Said() []string {
 	return append([]string(nil), p.lines...)
 }
 
+// Failed is how many calls failed so far, or were torn.
+func (p *Program) Failed() (n int) {
+	for _, line := range p.Said() {
+		if strings.HasPrefix(line, "failed") || line == "torn" {
+			n++
+		}
+	}
+	return n
+}
+
 // Steps waits for the end of the program and returns how many steps it took, and whether it was killed at one.
 func (p *Program) Steps(t testing.TB, within time.Duration) (n int, killed bool) {
 	t.Helper()
