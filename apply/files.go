@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"wg-kube/internal/atomicfile"
@@ -189,9 +190,6 @@ func (f *files) write(d *draft) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := f.tidy(); err != nil {
-		return false, err
-	}
 	if err := atomicfile.Write(path, d.b, 0o600); err != nil {
 		return false, err
 	}
@@ -218,4 +216,27 @@ func (f *files) tidy() error {
 		return nil // nothing was written there
 	}
 	return atomicfile.RemoveLeftovers(path)
+}
+
+// stamp tells one state of the files that others change from another. What a look of ours writes beside them, and
+// takes away again when it fails, is no other state.
+func (i *iface) stamp() (now [5]version) {
+	for n, path := range []string{i.files.path, i.files.proposalPath, i.downFile(i.name), i.PrivateKeyFile, i.RunDir} {
+		fi, err := os.Stat(path)
+		if err != nil {
+			continue
+		}
+		st := fi.Sys().(*syscall.Stat_t)
+		now[n] = version{ino: st.Ino}
+		if !fi.IsDir() {
+			now[n] = version{st.Ino, st.Size, st.Ctim}
+		}
+	}
+	return now
+}
+
+type version struct {
+	ino   uint64
+	size  int64
+	ctime syscall.Timespec
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"wg-kube/apply/plan"
@@ -259,6 +260,10 @@ func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey, dev
 	}
 	l.status.Held = i.promoted.held
 	l.status.Refused = append(l.status.Refused, i.promoted.refused...)
+	if errors.As(i.promoted.err, new(syscall.Errno)) { // no fault of the proposal
+		l.fail(i.promoted.err)
+		return
+	}
 	l.status.Refused = append(l.status.Refused, faults(i.promoted.err)...)
 }
 

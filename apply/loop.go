@@ -209,6 +209,7 @@ func (l *loop) run(ctx context.Context, tell func()) {
 	retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
 	quarrel := 0 // repairs, without a quiet time in between
 	for device := true; ; {
+		was := l.iface.stamp()
 		got := l.look(ctx, device)
 		tell()
 		if ctx.Err() != nil {
@@ -231,18 +232,22 @@ func (l *loop) run(ctx context.Context, tell func()) {
 		}
 		timer := time.NewTimer(next)
 		sleep(ctx, c.Settle) // what comes meanwhile is one change
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-l.files:
-			device = false
-		case <-events:
-			device = true
-		case <-timer.C:
-			device = true
-			if got.steps == 0 {
-				quarrel = 0
+		for rest := true; rest; {
+			rest = false
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			case <-l.files:
+				device = false
+				rest = got.err != nil && l.iface.stamp() == was
+			case <-events:
+				device = true
+			case <-timer.C:
+				device = true
+				if got.steps == 0 {
+					quarrel = 0
+				}
 			}
 		}
 		timer.Stop()

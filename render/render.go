@@ -98,14 +98,15 @@ func (l *Loop) Run(ctx context.Context) error {
 		defer stop()
 		retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
 		for {
-			var again <-chan time.Time
+			written, again := l.written.C, (<-chan time.Time)(nil)
 			if err := l.step(); err != nil {
-				again = time.After(retrying.Next())
+				// What it did before it failed comes back as an event, which is no reason for haste.
+				written, again = nil, time.After(retrying.Next())
 			} else {
 				retrying.Reset()
 			}
 			pause(ctx, l.Settle) // what comes now is one change
-			if !l.rest(ctx, beat, again) {
+			if !l.rest(ctx, beat, written, again) {
 				return nil
 			}
 		}
@@ -114,7 +115,7 @@ func (l *Loop) Run(ctx context.Context) error {
 }
 
 // rest waits until there is something to do. It returns false when ctx is done.
-func (l *Loop) rest(ctx context.Context, beat, again <-chan time.Time) bool {
+func (l *Loop) rest(ctx context.Context, beat <-chan time.Time, written <-chan struct{}, again <-chan time.Time) bool {
 	for {
 		select {
 		case <-ctx.Done():
@@ -129,7 +130,7 @@ func (l *Loop) rest(ctx context.Context, beat, again <-chan time.Time) bool {
 			return true
 		case <-l.key.Changed():
 			return true
-		case <-l.written.C:
+		case <-written:
 			return true
 		case <-again:
 			return true

@@ -16,8 +16,12 @@ import (
 
 // Write makes b the content of path, durably: temporary file in the same folder, fsync, rename, fsync of the folder.
 // The file is created with exactly mode. It belongs to the folder's group where the process may say so, so that
-// whom root lets into the folder can read what mode lets the group read.
+// whom root lets into the folder can read what mode lets the group read. Nobody else may write path meanwhile: what
+// another Write of it has left, that failed or was killed, is removed first.
 func Write(path string, b []byte, mode fs.FileMode) error {
+	if err := RemoveLeftovers(path); err != nil {
+		return err
+	}
 	dir := filepath.Dir(path)
 	folder, err := os.Stat(dir)
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// RemoveLeftovers removes the temporary files that a Write of path leaves when it is killed: they may hold a secret.
+// RemoveLeftovers removes the temporary files that a Write of path leaves when it is killed, or when nothing can be
+// removed any more: they may hold a secret.
 // The last element of path may be a pattern of filepath.Match. Nobody may be writing there meanwhile.
 func RemoveLeftovers(path string) error {
 	dir, base := filepath.Split(path)
