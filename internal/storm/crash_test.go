@@ -41,6 +41,7 @@ func otherFiles() *files {
 // Each program is killed before the n-th of its calls that change something: a file, or the kernel. Run again, it
 // gets to where it would have got to.
 func TestKilledAtEachStep(t *testing.T) {
+	t.Parallel()
 	r := random(t)
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
@@ -97,6 +98,7 @@ func (m *machine) at(f func() *files) {
 
 // Both daemons are killed at any moment of a long run of changes, and started again.
 func TestKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	r := random(t)
 	m, spared := newMachine(t), newMachine(t)
 	f := someFiles()

@@ -229,12 +229,13 @@ func (m *machine) kernel() string {
 	var b strings.Builder
 	for _, iface := range []string{"wg0", "wg1"} {
 		fmt.Fprintf(&b, "== wg showconf %s\n%s", iface, sections(m.shown("wg", "showconf", iface)))
-		fmt.Fprintf(&b, "== ip address %s\n%s", iface, ifindex.ReplaceAllString(linkLocal.ReplaceAllString(m.shown("ip", "-o", "address", "show", "dev", iface), ""), ""))
-		fmt.Fprintf(&b, "== ip link %s\n%s", iface, ifindex.ReplaceAllString(m.shown("ip", "-o", "link", "show", "dev", iface), ""))
+		fmt.Fprintf(&b, "== ip address %s\n%s", iface, number.ReplaceAllString(linkLocal.ReplaceAllString(m.shown("ip", "-o", "address", "show", "dev", iface), ""), ""))
+		fmt.Fprintf(&b, "== ip link %s\n%s", iface, number.ReplaceAllString(m.shown("ip", "-o", "link", "show", "dev", iface), ""))
 	}
 	for _, family := range []string{"-4", "-6"} {
 		fmt.Fprintf(&b, "== ip %s route\n%s", family, sorted(linkLocal.ReplaceAllString(m.shown("ip", family, "route", "show", "table", "all"), "")))
-		fmt.Fprintf(&b, "== ip %s rule\n%s", family, m.shown("ip", family, "rule"))
+		// In which order they stand counts, not at which priority: the kernel takes the next that is free.
+		fmt.Fprintf(&b, "== ip %s rule\n%s", family, number.ReplaceAllString(m.shown("ip", family, "rule"), ""))
 	}
 	fmt.Fprintf(&b, "== nft\n%s", m.shown("nft", "list", "ruleset"))
 	fmt.Fprintf(&b, "== src_valid_mark %s", m.shown("cat", "/proc/sys/net/ipv4/conf/all/src_valid_mark"))
@@ -243,7 +244,7 @@ func (m *machine) kernel() string {
 
 var (
 	linkLocal = regexp.MustCompile(`(?m)^.*fe80::.*\n`) // random on a TUN
-	ifindex   = regexp.MustCompile(`(?m)^[0-9]+: `)
+	number    = regexp.MustCompile(`(?m)^[0-9]+:\s`)
 )
 
 func (m *machine) shown(args ...string) string {
