@@ -20,7 +20,10 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-func main() { os.Exit(cli.Run(root(), os.Args[1:])) }
+func main() {
+	cli.NoCore()
+	os.Exit(cli.Run(root(), os.Args[1:]))
+}
 
 // program is the flags that every command has.
 type program struct {

@@ -24,7 +24,10 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-func main() { os.Exit(cli.Run(command(), os.Args[1:])) }
+func main() {
+	cli.NoCore()
+	os.Exit(cli.Run(command(), os.Args[1:]))
+}
 
 // sockets is where wg(8) and wgctrl look for userspace devices.
 const sockets = "/var/run/wireguard"

@@ -166,6 +166,11 @@ func (t *tracer) stop(tid int) error {
 		return nil
 	}
 	name := names[r.Orig_rax]
+	if t.order.Modes {
+		if mode, at, ok := modeOf(tid, &r); ok {
+			fmt.Printf("mode %04o %s %s\n", mode, name, at)
+		}
+	}
 	if ok {
 		t.steps++
 		t.since++
@@ -257,6 +262,29 @@ func stepOf(r *unix.PtraceRegs) (step, bool) {
 		return step{byPath}, r.Rdx&unix.O_CREAT != 0
 	}
 	return step{int(r.Rdi)}, false
+}
+
+// modeOf is the mode that a call gives to something, and the path of that.
+func modeOf(tid int, r *unix.PtraceRegs) (mode uint64, path string, ok bool) {
+	switch r.Orig_rax {
+	case unix.SYS_FCHMOD:
+		path, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int(r.Rdi)))
+		return r.Rsi, path, true
+	case unix.SYS_MKDIRAT:
+		return r.Rdx, text(tid, uintptr(r.Rsi)), true
+	case unix.SYS_FCHMODAT:
+		return r.Rdx, text(tid, uintptr(r.Rsi)), true
+	case unix.SYS_OPENAT:
+		return r.R10, text(tid, uintptr(r.Rsi)), r.Rdx&unix.O_CREAT != 0
+	}
+	return 0, "", false
+}
+
+// text is a string of the program's.
+func text(tid int, at uintptr) string {
+	b := make([]byte, unix.PathMax)
+	n, _ := unix.PtracePeekData(tid, at, b) // it may end before that much
+	return unix.ByteSliceToString(b[:n])
 }
 
 // touches are calls that change nothing, and can be made to fail.

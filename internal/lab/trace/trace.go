@@ -50,6 +50,7 @@ type Order struct {
 	Kill   int           // SIGKILL before this step is done, counted from 1 and from the order on; zero: never
 	Faults []Fault       // the first that fits a call counts
 	Torn   int           // so many of the dumps read from the kernel are marked as interrupted
+	Modes  bool          // each mode that a file or a folder is given is said: "mode 0640 fchmod /run/x"
 	Clock  time.Duration // the clock of the wall is off by so much; never, if it is zero in the first order
 }
 
