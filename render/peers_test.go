@@ -56,19 +56,21 @@ func TestPeersAreWaitedFor(t *testing.T) {
 	b := newBench(t)
 	c := newCluster(overlay.Node{Name: "hub-1"}, spoke("alice", aliceKey, "10.1.0.0/24"))
 	c.synced = true
-	b.others = newOthers()
+	o := newOthers()
+	b.others = o
 	b.run(onlySource{c})
 	b.peers()
 	b.eventually("it says for what", func() bool { return strings.Contains(b.log.String(), "waiting for the Secrets") })
-	b.others.know(nil, laptop())
+	o.know(nil, laptop())
 	b.peers("alice", "ns/laptop")
 	b.stop()
 
-	b.others = newOthers()
+	o = newOthers()
+	b.others = o
 	c.set(spoke("bob", bobKey, "10.2.0.0/24"))
 	b.run(onlySource{c})
 	b.still()
-	b.others.know(nil)
+	o.know(nil)
 	b.peers("alice", "bob")
 }
 
@@ -77,18 +79,20 @@ func TestPeersThatAreNotShown(t *testing.T) {
 	b := newBench(t)
 	c := newCluster(overlay.Node{Name: "hub-1"}, spoke("alice", aliceKey, "10.1.0.0/24"))
 	c.synced = true
-	b.others = newOthers()
-	b.others.know(nil, laptop())
+	o := newOthers()
+	o.know(nil, laptop())
+	b.others = o
 	b.run(onlySource{c})
 	b.peers("alice", "ns/laptop")
 	b.stop()
 
-	b.others = newOthers()
-	b.others.know(errors.New("forbidden"))
+	o = newOthers()
+	b.others = o
+	o.know(errors.New("forbidden"))
 	b.run(onlySource{c})
 	c.set(spoke("bob", bobKey, "10.2.0.0/24"))
 	b.peers("alice", "bob", "ns/laptop")
 	b.still()
-	b.others.know(nil)
+	o.know(nil)
 	b.peers("alice", "bob")
 }

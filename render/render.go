@@ -55,6 +55,8 @@ type Loop struct {
 	made      *rendered      // the last one; nil: none yet
 	locked    *os.File       // nil: not yet
 	publisher *publisher
+	answerers []*answerer
+	answered  *rendered                    // the one last offered to them; nil: none yet
 	peers     chan struct{}                // has a signal when one of Peers has
 	refused   map[string]overlay.Rejection // those last logged
 	seen      map[string]bool              // the Nodes seen since the start
@@ -77,6 +79,7 @@ func New(c Config) (*Loop, error) {
 	if to, ok := c.Nodes.(Publisher); ok {
 		l.publisher = newPublisher(to, c)
 	}
+	l.answerers = newAnswerers(c)
 	return l, nil
 }
 
@@ -88,6 +91,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	g.Go(func() error { l.written.Run(ctx); return nil })
 	if l.publisher != nil {
 		g.Go(func() error { return l.publisher.run(ctx) })
+	}
+	for _, a := range l.answerers {
+		g.Go(func() error { return a.run(ctx) })
 	}
 	g.Go(func() error {
 		select { // the fragments, which are on this disk, may hold the way to the cluster
@@ -155,6 +161,9 @@ func (l *Loop) step() error {
 	l.tell(now, r, err)
 	if l.publisher != nil && now.waits == "" {
 		l.publisher.offer(now.self, *now.own)
+	}
+	if err == nil && r != nil && now.waits == "" {
+		l.answer(r)
 	}
 	return err
 }

@@ -113,7 +113,7 @@ type onlySource struct{ Source }
 type bench struct {
 	t                     *testing.T
 	out, runDir, peersDir string
-	others                *others // nil: none
+	others                Peers // nil: none
 	log                   *lines
 	registry              *prometheus.Registry
 	loop                  *Loop

@@ -59,6 +59,13 @@ type Publisher interface {
 	Publish(ctx context.Context, labels, annotations map[string]string) error
 }
 
+// Answerer tells whoever made a claim what became of it. A source that knows an API server is one.
+type Answerer interface {
+	// Answer tells it where it has not been told: of the Nodes and other objects that it knows. It tries once; the
+	// loop tries again.
+	Answer(ctx context.Context, verdicts []overlay.Verdict) error
+}
+
 // Fragments knows the static peers: render/source/fragments. Its methods are as those of Source.
 // It is synced when every fragment that is there has been read once.
 type Fragments interface {

@@ -42,11 +42,24 @@ func (l *Loop) tell(v view, r *rendered, err error) {
 	if l.disk.config != nil {
 		peers = len(l.disk.config.Peers)
 	}
-	l.Metrics.peers.Set(float64(peers))
+	l.tellPeers()
 	if l.disk.file != nil {
 		service.Ready()
 	}
 	service.Status(l.summary(peers, v, err))
+}
+
+// tellPeers counts those of the proposal.
+func (l *Loop) tellPeers() {
+	of := map[string]int{overlay.KindNode: 0, overlay.KindWireGuardPeer: 0, overlay.KindSecret: 0, overlay.KindFragment: 0}
+	if l.disk.config != nil {
+		for _, p := range l.disk.config.Peers {
+			of[p.Origin.Kind]++
+		}
+	}
+	for kind, n := range of {
+		l.Metrics.peers.WithLabelValues(kind).Set(float64(n))
+	}
 }
 
 // tellRefused logs each claim once when it is refused or waits, and once when it no longer does.
@@ -57,9 +70,9 @@ func (l *Loop) tellRefused(rs []overlay.Rejection) {
 	for _, r := range rs {
 		now[r.String()] = r
 		if r.Waiting {
-			l.Metrics.waiting.WithLabelValues(r.Field).Inc()
+			l.Metrics.waiting.WithLabelValues(r.Origin.Kind, r.Field).Inc()
 		} else {
-			l.Metrics.rejections.WithLabelValues(r.Field).Inc()
+			l.Metrics.rejections.WithLabelValues(r.Origin.Kind, r.Field).Inc()
 		}
 	}
 	for _, line := range slices.Sorted(maps.Keys(now)) {

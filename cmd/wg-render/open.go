@@ -109,10 +109,14 @@ func (o *options) openNodes(c *render.Config) error {
 	c.Metrics.SourceHeard("kube", nodes.LastSync)
 	kube.CountRequests(c.Metrics.Requests())
 	if o.peersNamespace != "" {
-		c.Peers = append(c.Peers, peers.New(nodes, o.peersNamespace))
+		from := peers.New(nodes, o.peersNamespace)
+		c.Peers = append(c.Peers, from)
+		c.Metrics.SourceHeard("peers", from.LastSync)
 	}
 	if o.secretsNamespace != "" {
-		c.Peers = append(c.Peers, secrets.New(nodes, o.secretsNamespace))
+		from := secrets.New(nodes, o.secretsNamespace)
+		c.Peers = append(c.Peers, from)
+		c.Metrics.SourceHeard("secrets", from.LastSync)
 	}
 	if len(o.apiServer) == 0 {
 		c.APIServer = nodes.APIServerAddrs

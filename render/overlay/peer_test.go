@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -169,5 +170,39 @@ func TestPeers(t *testing.T) {
 				t.Errorf("refused (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestTurn(t *testing.T) {
+	p := Policy{Prefix: kubePrefix}
+	s := Snapshot{Nodes: []Node{unready(hub("a")), hub("b"), hub("z"), node("c"), node("us", "hub=true")}}
+	if got := Turn(us(Hub), s, p); got != 1 {
+		t.Errorf("turn %d, want 1: after b", got)
+	}
+	s.Nodes[4].Ready = false
+	if got := Turn(us(Hub), s, p); got != 3 {
+		t.Errorf("turn %d, want 3: after b, z, a", got)
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	s := Snapshot{
+		Nodes: []Node{node("a", "ip=10.0.0.1"), node("b", "allowed-ips=0.0.0.0/0")},
+		Peers: []Peer{crd("c", "allowed-ips=10.1.0.0/24,10.0.0.0/24"), crd("d", "allowed-ips=10.0.0.1/32"), secret("e", "allowed-ips=10.2.0.0/24")},
+	}
+	s.Peers[0].Generation = 3
+	c, rs := build(t, us(Hub), s, nil, Policy{Prefix: kubePrefix})
+	var got []string
+	for _, v := range Verdicts(s, c, rs) {
+		got = append(got, fmt.Sprint(v.Origin, " ", v.Generation, v.Granted, lines(v.Rejections)))
+	}
+	want := []string{
+		`Node/b 0 false [Node/b: allowed-ips "0.0.0.0/0": a default route is not granted to a Node]`,
+		`WireGuardPeer/ns/c 3 true [WireGuardPeer/ns/c: allowedIPs "10.0.0.0/24": overlaps 10.0.0.1/32, held by Node/a]`,
+		`WireGuardPeer/ns/d 0 false [WireGuardPeer/ns/d: allowedIPs "10.0.0.1/32": overlaps 10.0.0.1/32, held by Node/a]`,
+		`Secret/ns/e 0 true []`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

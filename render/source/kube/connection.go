@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
 
 	"wg-kube/render/overlay"
@@ -23,6 +24,7 @@ type connection struct {
 	host    string // of the API server, without the port
 	http    *http.Client
 	client  corev1.NodeInterface
+	events  eventsv1.EventsGetter
 	others  dynamic.Interface // for what is no Node
 	trouble *trouble
 	changed func()      // its Nodes are others than before
@@ -51,6 +53,10 @@ func newConnection(cfg Config, config *rest.Config, changed func(), fails func(e
 	if err != nil {
 		return nil, err
 	}
+	events, err := eventsv1.NewForConfigAndClient(config, client)
+	if err != nil {
+		return nil, err
+	}
 	others, err := dynamic.NewForConfigAndClient(config, client)
 	if err != nil {
 		return nil, err
@@ -60,6 +66,7 @@ func newConnection(cfg Config, config *rest.Config, changed func(), fails func(e
 		host:       server.Hostname(),
 		http:       client,
 		client:     core.Nodes(),
+		events:     events,
 		others:     others,
 		trouble:    newTrouble(cfg.Log),
 		changed:    changed,

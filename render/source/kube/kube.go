@@ -54,6 +54,9 @@ type Source struct {
 	synced    bool
 	trouble   error // why not; nil: nothing is known to be wrong
 	published published
+
+	telling sync.Mutex
+	sent    sent
 }
 
 // New checks c. It connects to nothing.
@@ -70,7 +73,7 @@ func New(c Config) (*Source, error) {
 	if wrong := validation.IsValidLabelValue(c.Site); len(wrong) > 0 {
 		return nil, fmt.Errorf("site %q: %s", c.Site, strings.Join(wrong, "; "))
 	}
-	return &Source{cfg: c, changed: make(chan struct{}, 1)}, nil
+	return &Source{cfg: c, changed: make(chan struct{}, 1), sent: sent{}}, nil
 }
 
 // Changed has a signal waiting when Snapshot may return something else than before.

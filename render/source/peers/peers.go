@@ -1,5 +1,5 @@
 // Package peers is the source of peers that are WireGuardPeers, in one namespace. It passes on what they say and judges
-// no claim.
+// no claim; what became of it it writes into their status, and nothing else.
 //
 // A preshared key is in a Secret of the same namespace, so that whoever may only write WireGuardPeers cannot use what
 // is in another. Secrets are watched as soon as a WireGuardPeer refers to one, and not before.
@@ -12,9 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -28,12 +31,16 @@ type Source struct {
 	objects *kube.Objects[object]
 	secrets *kube.Objects[secret]
 	changed chan struct{}
+
+	mu   sync.Mutex
+	told map[string]metav1.Condition // by uid: the last one that was written
 }
 
 // object is what is kept of a WireGuardPeer.
 type object struct {
-	peer overlay.Peer
-	ref  *SecretKeyRef
+	peer      overlay.Peer
+	ref       *SecretKeyRef
+	condition *metav1.Condition // nil: none yet
 }
 
 // New has server watch the WireGuardPeers of namespace, while server runs.
@@ -54,6 +61,7 @@ func New(server *kube.Source, namespace string) *Source {
 			Read:      readSecret,
 		}),
 		changed: make(chan struct{}, 1),
+		told:    map[string]metav1.Condition{},
 	}
 }
 
@@ -126,5 +134,6 @@ func read(u *unstructured.Unstructured) object {
 	if o.ref = w.Spec.PresharedKeySecretRef; o.ref != nil {
 		o.ref.Key = cmp.Or(o.ref.Key, defaultKey)
 	}
+	o.condition = meta.FindStatusCondition(w.Status.Conditions, Accepted)
 	return o
 }

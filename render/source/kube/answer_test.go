@@ -1,0 +1,214 @@
+package kube_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	typedeventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
+
+	"wg-kube/render"
+	"wg-kube/render/overlay"
+	"wg-kube/render/source/kube"
+	"wg-kube/render/source/peers"
+	"wg-kube/templates/wgquick"
+)
+
+var (
+	_ render.Answerer = (*kube.Source)(nil)
+	_ render.Answerer = (*peers.Source)(nil)
+)
+
+// events are those about an object.
+func (c cluster) events(namespace, uid string) []eventsv1.Event {
+	c.t.Helper()
+	list, err := typedeventsv1.NewForConfigOrDie(c.Admin()).Events(namespace).List(context.Background(),
+		metav1.ListOptions{FieldSelector: "regarding.uid=" + uid})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return list.Items
+}
+
+func refused(kind, name, uid string, claims ...string) overlay.Verdict {
+	v := overlay.Verdict{Origin: wgquick.Origin{Kind: kind, Name: name, UID: uid}}
+	for _, c := range claims {
+		field, reason, _ := strings.Cut(c, ": ")
+		v.Rejections = append(v.Rejections, overlay.Rejection{Origin: v.Origin, Field: field, Reason: reason, Value: "x"})
+	}
+	return v
+}
+
+// TestEvents: one for each object, field and reason, however often it is said and by however many.
+func TestEvents(t *testing.T) {
+	api := newCluster(t)
+	api.create(node("greedy", []string{"peer=true"}, nil))
+	uid := string(api.get("greedy").UID)
+	ns := api.namespace()
+	secret, err := api.secrets(ns).Create(context.Background(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := refused(overlay.KindNode, "greedy", uid, "vpc-ip: not set yet")
+	waiting.Rejections[0].Waiting = true
+	verdicts := []overlay.Verdict{
+		refused(overlay.KindNode, "greedy", uid, "allowed-ips: too much", "allowed-ips: too much", "public-key: not a key"),
+		refused(overlay.KindSecret, ns+"/s", string(secret.UID), "public-key: not set"),
+		refused(overlay.KindWireGuardPeer, ns+"/p", "uid-p", "publicKey: not set"), // which has a status
+		waiting,
+	}
+	for range 2 { // two nodes, or one that was started anew
+		src := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub})
+		src.has("greedy")
+		for range 2 {
+			if err := src.Answer(context.Background(), verdicts); err != nil {
+				t.Fatal(err)
+			}
+		}
+		src.stop()
+	}
+	var got []string
+	for _, e := range append(api.events("default", uid), api.events(ns, string(secret.UID))...) {
+		got = append(got, fmt.Sprint(e.Regarding.Kind, " ", e.Regarding.Name, " ", e.Type, " ", e.Reason, " ", e.ReportingController, ": ", e.Note))
+		if e.EventTime.IsZero() || e.Series != nil {
+			t.Errorf("%+v", e)
+		}
+	}
+	want := []string{
+		`Node greedy Warning ClaimRefused wg-render: allowed-ips "x": too much`,
+		`Node greedy Warning ClaimRefused wg-render: public-key "x": not a key`,
+		`Secret s Warning ClaimRefused wg-render: public-key "x": not set`,
+	}
+	if diff := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+
+	// Who finds ever new things to claim is not heard for ever.
+	src := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub})
+	src.has("greedy")
+	for i := range 30 {
+		v := refused(overlay.KindNode, "greedy", uid, fmt.Sprintf("allowed-ips: too much, %d", i))
+		if err := src.Answer(context.Background(), []overlay.Verdict{v}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(api.events("default", uid)); n != 22 {
+		t.Errorf("%d events, want 22", n)
+	}
+}
+
+// condition of a WireGuardPeer; nil: none yet.
+func (c cluster) condition(namespace, name string) (cond map[string]any, version string) {
+	c.t.Helper()
+	u, err := c.peers(namespace).Get(context.Background(), name, metav1.GetOptions{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	all, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	if len(all) == 1 {
+		cond = all[0].(map[string]any)
+	}
+	return cond, u.GetResourceVersion()
+}
+
+// TestStatus: it says what became of a WireGuardPeer, is written when that changes, and two hubs that differ do not
+// quarrel.
+func TestStatus(t *testing.T) {
+	api := newCluster(t)
+	api.define()
+	ns := api.namespace()
+	ctx := context.Background()
+	made, err := api.peers(ns).Create(ctx, peer("office", `{"publicKey":"`+aliceKey+`","allowedIPs":["10.0.0.0/24"]}`), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub := func() running {
+		return run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub}, func(server *kube.Source) render.Peers { return peers.New(server, ns) })
+	}
+	a, b := hub(), hub()
+	a.hasPeers("office")
+	b.hasPeers("office")
+	// answer waits until its source has seen what was written last.
+	answer := func(r running, v overlay.Verdict) (cond map[string]any, version string) {
+		t.Helper()
+		time.Sleep(500 * time.Millisecond)
+		if err := r.others.(render.Answerer).Answer(ctx, []overlay.Verdict{v}); err != nil {
+			t.Fatal(err)
+		}
+		return api.condition(ns, "office")
+	}
+	v := refused(overlay.KindWireGuardPeer, ns+"/office", string(made.GetUID()))
+	v.Generation, v.Granted = 1, true
+	cond, first := answer(a, v)
+	if cond["type"] != "Accepted" || cond["status"] != "True" || cond["reason"] != "Accepted" || cond["observedGeneration"] != int64(1) {
+		t.Errorf("granted: %v", cond)
+	}
+	since := cond["lastTransitionTime"]
+	restarted := hub()
+	restarted.hasPeers("office")
+	for _, r := range []running{a, b, restarted} {
+		if _, again := answer(r, v); again != first {
+			t.Error("what it says already is written again")
+		}
+	}
+	time.Sleep(time.Second) // for another time
+	partly := refused(overlay.KindWireGuardPeer, ns+"/office", string(made.GetUID()), "endpoint: no use", "allowedIPs: too much")
+	partly.Generation, partly.Granted = 1, true
+	cond, second := answer(b, partly)
+	if cond["status"] != "True" || cond["reason"] != "PartlyRefused" || cond["message"] != `endpoint "x": no use; allowedIPs "x": too much` || cond["lastTransitionTime"] != since {
+		t.Errorf("partly: %v", cond)
+	}
+	for _, r := range []struct {
+		running
+		overlay.Verdict
+	}{{a, v}, {b, partly}} {
+		if _, again := answer(r.running, r.Verdict); again != second {
+			t.Error("two that differ quarrel")
+		}
+	}
+	no := refused(overlay.KindWireGuardPeer, ns+"/office", string(made.GetUID()), "presharedKeySecretRef: none yet")
+	no.Generation = 1
+	if cond, _ = answer(a, no); cond["status"] != "False" || cond["reason"] != "Refused" || cond["lastTransitionTime"] == since {
+		t.Errorf("refused: %v", cond)
+	}
+	no.Rejections[0].Waiting = true
+	cond, third := answer(a, no)
+	if cond["status"] != "False" || cond["reason"] != "Waiting" {
+		t.Errorf("waiting: %v", cond)
+	}
+
+	// A verdict over what it said before is none over what it says now.
+	patch := []byte(`{"spec":{"allowedIPs":["10.0.1.0/24"]}}`)
+	if _, err := api.peers(ns).Patch(ctx, "office", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if cond, _ = answer(a, v); cond["reason"] != "Waiting" {
+		t.Errorf("an old verdict is written: %v, after %s", cond, third)
+	}
+	if fields := api.managers(ns, "office"); !cmp.Equal(fields, []string{kube.FieldManager + " status"}) {
+		t.Errorf("the status is written by %v", fields)
+	}
+}
+
+// managers are those who have written the status.
+func (c cluster) managers(namespace, name string) (managers []string) {
+	u, err := c.peers(namespace).Get(context.Background(), name, metav1.GetOptions{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, m := range u.GetManagedFields() {
+		if m.Subresource != "" {
+			managers = append(managers, m.Manager+" "+m.Subresource)
+		}
+	}
+	return managers
+}

@@ -1,0 +1,128 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"wg-kube/render/overlay"
+	"wg-kube/render/source/kube"
+)
+
+// Accepted is the condition of a WireGuardPeer that says whether it is a peer.
+const Accepted = "Accepted"
+
+// The reasons of the condition.
+const (
+	reasonAccepted = "Accepted"      // true: with everything that it claims
+	reasonPartly   = "PartlyRefused" // true: something of what it claims is refused, or its last good form stays
+	reasonRefused  = "Refused"       // false
+	reasonWaiting  = "Waiting"       // false: nothing is wrong, something is not there yet
+)
+
+const (
+	maxMessage   = 1 << 10          // bytes
+	writeTimeout = 15 * time.Second // of one status
+)
+
+// Answer writes into the status of each WireGuardPeer what became of it, if the status does not say so. It tries
+// once.
+//
+// Where several nodes judge, each writes a judgement once. So they do not quarrel, should they differ: the last one
+// stays.
+func (s *Source) Answer(ctx context.Context, verdicts []overlay.Verdict) error {
+	objects, _ := s.objects.Snapshot()
+	now := make(map[string]object, len(objects))
+	for _, o := range objects {
+		now[o.peer.UID] = o
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for uid := range s.told {
+		if _, ok := now[uid]; !ok {
+			delete(s.told, uid)
+		}
+	}
+	var errs []error
+	for _, v := range verdicts {
+		o, ok := now[v.Origin.UID]
+		if v.Origin.Kind != overlay.KindWireGuardPeer || !ok || o.peer.Generation != v.Generation {
+			continue // of what has changed since there will be another verdict
+		}
+		want := condition(v)
+		if o.condition != nil && same(*o.condition, want) || same(s.told[v.Origin.UID], want) {
+			continue
+		}
+		want.LastTransitionTime = metav1.Now()
+		if o.condition != nil && o.condition.Status == want.Status {
+			want.LastTransitionTime = o.condition.LastTransitionTime
+		}
+		if err := s.write(ctx, v, want); err != nil {
+			errs = append(errs, fmt.Errorf("%s: status: %w", v.Origin, err))
+			continue
+		}
+		s.told[v.Origin.UID] = want
+	}
+	return errors.Join(errs...)
+}
+
+// same leaves out when.
+func same(a, b metav1.Condition) bool {
+	a.LastTransitionTime, b.LastTransitionTime = metav1.Time{}, metav1.Time{}
+	return a == b
+}
+
+func condition(v overlay.Verdict) metav1.Condition {
+	c := metav1.Condition{Type: Accepted, Status: metav1.ConditionFalse, Reason: reasonRefused, ObservedGeneration: v.Generation}
+	var claims []string
+	waiting := true
+	for _, r := range v.Rejections {
+		claims = append(claims, r.Claim())
+		waiting = waiting && r.Waiting
+	}
+	c.Message = strings.Join(claims, "; ")
+	if len(c.Message) > maxMessage {
+		c.Message = c.Message[:maxMessage] + "..."
+	}
+	switch {
+	case v.Granted && len(claims) == 0:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, reasonAccepted, "it is a peer, with all that it claims"
+	case v.Granted:
+		c.Status, c.Reason = metav1.ConditionTrue, reasonPartly
+	case waiting:
+		c.Reason = reasonWaiting
+	}
+	return c
+}
+
+// write sets the condition and nothing else. An object that is gone, or another by now, needs none.
+func (s *Source) write(ctx context.Context, v overlay.Verdict, c metav1.Condition) error {
+	client := s.objects.Client()
+	if client == nil {
+		return errors.New("no API server is known yet")
+	}
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	_, name, _ := strings.Cut(v.Origin.Name, "/")
+	_, err = client.ApplyStatus(ctx, name, &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": Resource.GroupVersion().String(),
+		"kind":       overlay.KindWireGuardPeer,
+		"metadata":   map[string]any{"name": name, "uid": v.Origin.UID},
+		"status":     map[string]any{"conditions": []any{fields}},
+	}}, metav1.ApplyOptions{FieldManager: kube.FieldManager, Force: true})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
+}
