@@ -115,6 +115,9 @@ func TestAHungLoopIsStartedAnew(t *testing.T) {
 	spoke, hub := newSpoke(t), newHub(t)
 	wire(t, spoke, hub)
 	for _, unit := range []string{"wg-apply.service", "wg-render@.service"} {
+		if text := spoke.Read(t, "/usr/local/lib/systemd/system/"+unit); !strings.Contains(text, "\nWatchdogSec=1min\n") {
+			t.Errorf("%s has no watchdog:\n%s", unit, text)
+		}
 		spoke.Write(t, "/etc/systemd/system/"+unit+".d/soon.conf", "[Service]\nWatchdogSec=3s\n", 0o644)
 	}
 	spoke.Run(t, "systemctl", "enable", "wg-apply", "wg-render@wg0", "wg-device@wg0.path")

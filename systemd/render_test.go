@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"wg-kube/internal/lab"
+	"wg-kube/internal/lab/systemd"
 )
 
 // All that a spoke needs: "make install" and "systemctl enable --now wg-apply wg-render@wg0". There is no cluster yet, no
@@ -17,9 +18,12 @@ func TestFirstStartWithoutACluster(t *testing.T) {
 		{"with the environment of a spoke", "NODE_NAME=edge-7\nWG_ADDRESS=100.96.7.1/32\nPOLL_INTERVAL=30\n", "inet 100.96.7.1/32"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := newMachine(t)
+			m := systemd.New(t, "spoke")
 			m.Boot(t)
-			makeInstall(t, m)
+			m.Run(t, "mkdir", "-p", "/src/bin")
+			run(t, "cp", "-r", "../Makefile", "../systemd", m.Path("/src"))
+			run(t, "cp", "-r", build(t)+"/.", m.Path("/src/bin"))
+			m.Run(t, "make", "-C", "/src", "install")
 			if c.env != "" {
 				m.Write(t, "/etc/wg-kube/wg0.env", c.env, 0o640)
 			}

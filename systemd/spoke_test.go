@@ -4,6 +4,7 @@ package systemd
 import (
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,37 +22,36 @@ const hang = time.Minute
 // newSpoke is a machine on which "make install" was run, and that is switched off.
 func newSpoke(t *testing.T) *systemd.Machine {
 	t.Helper()
-	m := newMachine(t)
+	m := systemd.New(t, "spoke")
 	makeInstall(t, m)
 	m.Run(t, "systemd-sysusers") // on a machine that runs, make does that
 	m.Run(t, "systemd-tmpfiles", "--create", "/usr/local/lib/tmpfiles.d/wg-kube.conf")
 	return m
 }
 
-// newMachine is a machine with the programs, built, in /src.
-func newMachine(t *testing.T) *systemd.Machine {
-	t.Helper()
-	m := systemd.New(t, "spoke")
-	m.Run(t, "mkdir", "-p", "/src/bin")
-	files := []string{"../Makefile", "../systemd"}
-	for _, program := range []string{"wg-render", "wg-apply", "wg-device"} {
-		files = append(files, lab.Build(t, "wg-kube/cmd/"+program))
-	}
-	for i, file := range files {
-		to := m.Path("/src")
-		if i >= 2 {
-			to = m.Path("/src/bin")
-		}
-		if out, err := exec.Command("cp", "-r", file, to).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", file, err, out)
-		}
-	}
-	return m
-}
-
+// makeInstall installs onto the machine's disk, from outside it.
 func makeInstall(t *testing.T, m *systemd.Machine) {
 	t.Helper()
-	m.Run(t, "make", "-C", "/src", "install")
+	run(t, "make", "-C", "..", "install", "BIN="+build(t), "DESTDIR="+m.Path("/"))
+}
+
+// build builds the programs of a spoke and returns the folder that they are in.
+func build(t *testing.T) (dir string) {
+	t.Helper()
+	for _, program := range []string{"wg-render", "wg-apply", "wg-device"} {
+		dir = filepath.Dir(lab.Build(t, "wg-kube/cmd/"+program))
+	}
+	return dir
+}
+
+// run runs a command outside the machine.
+func run(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(cmd.Environ(), "MAKEFLAGS=") // not those of the make that runs the tests
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
 }
 
 const (
