@@ -16,7 +16,7 @@ import (
 )
 
 // hang is how long a test waits for what should come at once. It is there to end a test that waits for nothing.
-const hang = time.Minute
+const hang = 2 * time.Minute
 
 // machine is a host with wg-apply on it.
 type machine struct {
