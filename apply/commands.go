@@ -54,10 +54,11 @@ func (i *iface) runner() command.Runner {
 }
 
 // bringUp makes a new interface, with what is run beside that, or leaves nothing. hooks tells whether one was run.
-func (i *iface) bringUp(ctx context.Context, p plan.Plan, run commands) (hooks bool, err error) {
-	link, rest := p, plan.Plan{Interface: p.Interface}
+// PreUp may change what the file means on this machine, and so the plan.
+func (i *iface) bringUp(ctx context.Context, p *plan.Plan, run commands) (hooks bool, err error) {
+	link, rest := *p, plan.Plan{Interface: p.Interface}
 	if len(run.PreUp) > 0 {
-		link.Steps, rest.Steps = p.Steps[:1], p.Steps[1:]
+		link.Steps = p.Steps[:1]
 	}
 	if err := i.System.Apply(ctx, link); err != nil {
 		return false, err
@@ -65,6 +66,13 @@ func (i *iface) bringUp(ctx context.Context, p plan.Plan, run commands) (hooks b
 	hooks, dns := len(run.PreUp) > 0, false
 	for _, step := range []func() error{
 		func() error { return i.runner().Hooks(ctx, "PreUp", run.PreUp) },
+		func() (err error) {
+			if hooks {
+				rest, err = i.afterPreUp(ctx)
+				p.Steps = slices.Concat(link.Steps, rest.Steps)
+			}
+			return err
+		},
 		func() error { return i.System.Apply(ctx, rest) },
 		func() error { dns = len(run.DNS) > 0; return i.setDNS(ctx, run.DNS) },
 		func() error { hooks = hooks || len(run.PostUp) > 0; return i.runner().Hooks(ctx, "PostUp", run.PostUp) },
@@ -80,6 +88,21 @@ func (i *iface) bringUp(ctx context.Context, p plan.Plan, run commands) (hooks b
 		i.unsetDNS(ctx)
 	}
 	return hooks, errors.Join(err, i.System.Delete(ctx, i.name))
+}
+
+// afterPreUp works the meaning of the file out anew, and what leads to it from the bare link.
+func (i *iface) afterPreUp(ctx context.Context) (plan.Plan, error) {
+	live, err := i.System.Observe(ctx, i.name)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	most, err := i.means(ctx, i.files.inForce.config, i.meaning.resolved, i.files.path)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	i.meaning.want = most.Want
+	roam(&most.Want, i.status.Peers, i.quiet)
+	return plan.Diff(most.Want, live), nil
 }
 
 // takeDown takes the interface down with what is ours, and says so in s. PreDown has been run. An error with an

@@ -46,8 +46,12 @@ func (i *iface) device(ctx context.Context, l *look) {
 	same := was.hash == inForce.hash && !renamed && live.Exists
 	if !same || was.failed || len(was.refused) > 0 {
 		most, err := i.means(ctx, inForce.config, resolved, i.files.path)
-		if inUse := live.Exists && l.status.Applied == inForce.hash; inUse && most.Want.Interface != "" {
+		switch {
+		case most.Want.Interface == "":
+		case live.Exists && l.status.Applied == inForce.hash:
 			err = nil // what is wrong with it, if anything is, was not when it was applied: it stays
+		case !live.Exists && len(run.PreUp) > 0:
+			err, most.Refused = nil, nil // PreUp may put it right: it is judged once more after that
 		}
 		if err != nil {
 			i.meaning = meaning{}
@@ -66,13 +70,12 @@ func (i *iface) device(ctx context.Context, l *look) {
 			leaveAsLive(&i.meaning.want, live)
 		}
 	}
-	want := i.meaning.want
-	p := i.compare(want, &live, l.status.Peers)
+	p := i.compare(i.meaning.want, &live, l.status.Peers)
 	p.KeepLink = Ours(inForce.config)
 	if !p.Empty() {
 		other := renamed || len(unknown) > 0 || !slices.Equal(i.meaning.refused, was.refused) // it is not what it was
 		l.drift = l.status.Applied == inForce.hash && !other && !i.half
-		if i.half = !i.carryOut(ctx, l, p, live.Exists, run); i.half {
+		if i.half = !i.carryOut(ctx, l, &p, live.Exists, run); i.half {
 			i.meaning.failed = Ours(inForce.config)
 			return
 		}
@@ -88,7 +91,7 @@ func (i *iface) device(ctx context.Context, l *look) {
 	if err := i.keepDNS(context.WithoutCancel(ctx), &l.status, run.DNS); err != nil {
 		l.fail(err)
 	}
-	name(&live, want)
+	name(&live, i.meaning.want)
 	l.live = &live
 	l.status.Applied = inForce.hash
 	l.status.Peers = remember(i.meaning.want, live, l.status.Peers)
@@ -117,10 +120,10 @@ func (i *iface) compare(want plan.Desired, live *plan.Live, remembered []status.
 
 // carryOut carries the plan out, with what is run beside it when the interface is new. What is begun is carried out,
 // also when we are told to stop.
-func (i *iface) carryOut(ctx context.Context, l *look, p plan.Plan, exists bool, run commands) bool {
+func (i *iface) carryOut(ctx context.Context, l *look, p *plan.Plan, exists bool, run commands) bool {
 	ctx = context.WithoutCancel(ctx)
 	if exists {
-		if err := i.System.Apply(ctx, p); err != nil {
+		if err := i.System.Apply(ctx, *p); err != nil {
 			l.fail(err)
 			return false
 		}
