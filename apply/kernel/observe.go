@@ -68,7 +68,9 @@ func (s *System) observe(ctx context.Context, iface string) (live plan.Live, err
 		}
 		live.Routes = slices.Grow(live.Routes, len(rs))
 		for _, r := range rs {
-			live.Routes = append(live.Routes, r.Route)
+			if !r.some {
+				live.Routes = append(live.Routes, r.Route)
+			}
 		}
 	}
 	if live.Rules, err = s.rules(); err != nil {

@@ -19,8 +19,9 @@ var families = [...]uint8{unix.AF_INET, unix.AF_INET6}
 // route is a route as the kernel has it.
 type route struct {
 	plan.Route
-	link int // index; zero: none, or several
-	mtu  int // a metric; zero: the link's
+	link int  // index; zero: none, or several
+	mtu  int  // a metric; zero: the link's
+	some bool // it is for some packets only, by their TOS or source: it is in nobody's way, and never ours
 }
 
 // routes lists what is in every table but local, of one link or, with zero, of all.
@@ -57,6 +58,7 @@ func parseRoute(m []byte) (r route, ok bool) {
 		dst = netip.IPv6Unspecified()
 	}
 	r.Table, r.Protocol = uint32(msg.Table), int(msg.Protocol)
+	r.some = msg.Tos != 0 || msg.Src_len != 0
 	for attr, v := range attributes(m[unix.SizeofRtMsg:]) {
 		switch attr {
 		case unix.RTA_DST:

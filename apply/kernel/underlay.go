@@ -53,6 +53,9 @@ func (s *System) underlay(ctx context.Context, iface string, c *wgquick.Config) 
 			continue
 		}
 		u.Used[r.Table] = true
+		if r.some {
+			continue
+		}
 		r.Device = links[r.link].name
 		u.Routes = append(u.Routes, r.Route)
 		if r.Table == unix.RT_TABLE_MAIN && r.Dst.Bits() == 0 && r.Dst.Addr().Is4() && (best == nil || r.Metric < best.Metric) {

@@ -18,6 +18,8 @@ type difference struct {
 	what   string // as docs/wg-quick.md says it
 	before string // the first version of wg-quick that does it like us; empty: none does
 
+	unasked bool // it goes when it is asked for
+
 	fault   string                                           // wg-apply refuses what wg-quick takes, in these words
 	takes   string                                           // wg-apply takes what wg-quick refuses in these words
 	waits   string                                           // both fail, in these words of ours, but the interface comes up
@@ -62,16 +64,27 @@ var deliberate = []*difference{
 		differs: func(c *wgquick.Config, theirs, ours state) bool {
 			return c.Interface.MTU == 0 && len(c.Peers) > 1 && hasEndpoint(c) && drop("mtu", theirs, ours)
 		}},
+	{what: "A path MTU that is locked counts",
+		differs: func(c *wgquick.Config, theirs, ours state) bool {
+			locked := c.Interface.MTU == 0 && hasEndpoint(c) && strings.Contains(strings.Join(theirs["IPv4"], ""), " mtu lock ")
+			return locked && drop("mtu", theirs, ours)
+		}},
+	{what: "An IPv4 endpoint in IPv6 form is the IPv4 endpoint",
+		differs: func(c *wgquick.Config, theirs, ours state) bool {
+			mapped := slices.ContainsFunc(c.Peers, func(p wgquick.Peer) bool { return strings.HasPrefix(p.Endpoint.Host, "::ffff:") })
+			mtu, wg := mapped && drop("mtu", theirs, ours), mapped && drop("wg", theirs, ours)
+			return mtu || wg
+		}},
 	{what: "An IPv4 prefix in IPv6 form is the IPv4 prefix",
 		differs: func(c *wgquick.Config, theirs, ours state) bool {
 			mapped := strings.Contains(strings.Join(theirs["wg"], ""), "::ffff:")
 			return mapped && drop("wg", theirs, ours) && drop("IPv4", theirs, ours) && drop("IPv6", theirs, ours)
 		}},
-	{what: "`DNS` is off unless asked for",
+	{what: "`DNS` is off unless asked for", unasked: true,
 		differs: func(c *wgquick.Config, theirs, ours state) bool {
 			return len(c.Interface.DNS) > 0 && drop("resolv.conf", theirs, ours)
 		}},
-	{what: "Hooks are off unless asked for",
+	{what: "Hooks are off unless asked for", unasked: true,
 		differs: func(c *wgquick.Config, theirs, ours state) bool {
 			return len(c.Interface.PostUp) > 0 && drop("IPv4", theirs, ours)
 		}},

@@ -22,6 +22,9 @@ type parityFile struct {
 	conf  string
 }
 
+// asked reports whether wg-apply is told to run hooks and to set DNS.
+func (f parityFile) asked() bool { return strings.HasPrefix(f.name, "asked/") }
+
 // parityFiles reads testdata/parity. The files are in the order of their names.
 func parityFiles(t *testing.T) []parityFile {
 	t.Helper()

@@ -19,6 +19,7 @@ echo "== nftables"; nft list ruleset
 cd /proc/sys/net
 echo "== sysctl"; grep -rs . ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/all ipv4/conf/wg0 ipv6/conf/wg0
 echo "== resolv.conf"; cat /etc/resolv.conf
+echo "== diary"; cat /run/diary 2>/dev/null
 echo "== wg"; wg showconf wg0 2>/dev/null
 exit 0
 `
