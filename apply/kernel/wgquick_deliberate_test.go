@@ -80,6 +80,11 @@ var deliberate = []*difference{
 			mapped := strings.Contains(strings.Join(theirs["wg"], ""), "::ffff:")
 			return mapped && drop("wg", theirs, ours) && drop("IPv4", theirs, ours) && drop("IPv6", theirs, ours)
 		}},
+	{what: "What a hook changes of what the file says is set back",
+		differs: func(c *wgquick.Config, theirs, ours state) bool {
+			hook := slices.ContainsFunc(c.Interface.PostUp, func(hook string) bool { return strings.Contains(hook, " mtu ") })
+			return hook && drop("mtu", theirs, ours)
+		}},
 	{what: "`DNS` is off unless asked for", unasked: true,
 		differs: func(c *wgquick.Config, theirs, ours state) bool {
 			return len(c.Interface.DNS) > 0 && drop("resolv.conf", theirs, ours)
