@@ -163,7 +163,7 @@ func (i *iface) willRun(run commands, exists bool) (out []string) {
 	changed := i.DNS && !slices.Equal(run.DNS, i.status.DNS)
 	switch {
 	case len(run.DNS) > 0 && (changed || !exists):
-		out = append(out, fmt.Sprintf("DNS is set to %q", run.DNS))
+		out = append(out, fmt.Sprintf("DNS is set to %q", discreet(run.DNS)))
 	case changed:
 		out = append(out, "DNS is unset")
 	}

@@ -14,7 +14,7 @@ func (c Config) notDone(path string, p *parsed) []string {
 		out = append(out, fmt.Sprintf("%s: mode %04o lets everybody read the private key; chmod 600 makes it right", path, p.mode.Perm()))
 	}
 	out = append(out, c.notRun(path, p.config, "PreUp", "PostUp", "PreDown", "PostDown")...)
-	dns := p.config.Interface.DNS
+	dns := discreet(p.config.Interface.DNS)
 	switch {
 	case len(dns) == 0 || len(c.commands(p.config).DNS) > 0:
 	case Ours(p.config):
@@ -25,6 +25,14 @@ func (c Config) notDone(path string, p *parsed) []string {
 		out = append(out, fmt.Sprintf("%s: DNS is not set: %q: there is no resolver among them", path, dns))
 	}
 	return out
+}
+
+// discreet are words as they may be shown: a key in the wrong place is hidden.
+func discreet(words []string) (shown []string) {
+	for _, word := range words {
+		shown = append(shown, wgquick.HideKeys(word))
+	}
+	return shown
 }
 
 // notRun are the hooks of a file that are not run, of the kinds that are named.

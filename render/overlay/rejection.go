@@ -88,9 +88,9 @@ func fewer(rs []Rejection) []Rejection {
 	return append(rs[:maxPerNode:maxPerNode], more)
 }
 
-// discreet is r without what somebody may have put into the wrong field of a Secret.
+// discreet is r without what somebody may have put where a public key belongs, or into the wrong field of a Secret.
 func (r Rejection) discreet() Rejection {
-	if r.Origin.Kind == KindSecret {
+	if _, err := wgquick.ParseSecretKey(r.Value); err != nil || r.Origin.Kind == KindSecret { // else it is a whole key, and said to be public
 		r.Value = wgquick.HideKeys(r.Value)
 	}
 	return r
