@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -25,8 +26,21 @@ func Status(line string) { notify("STATUS=" + line) }
 // Stopping tells systemd that the service is on its way out.
 func Stopping() { notify(daemon.SdNotifyStopping) }
 
-// A service manager that does not listen is no reason to fail: the tunnel matters more.
-func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+// notify is daemon.SdNotify, which waits for ever for a service manager that is there and does not read. One that does
+// not listen is no reason to fail, nor to wait for long: the tunnel matters more.
+func notify(state string) {
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = c.Write([]byte(state))
+}
 
 // Heartbeat ticks as often as a loop is to say Alive: three times in what systemd's watchdog allows. It is nil, and
 // never ticks, where there is none.

@@ -98,3 +98,30 @@ func TestServe(t *testing.T) {
 		t.Errorf("after the end: %v", err)
 	}
 }
+
+// A service manager that is there and does not read what it is told must not hold up a loop.
+func TestAServiceManagerThatDoesNotRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 50 { // the queue of a socket holds 10, or a few more
+			Status("busy")
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for somebody to read")
+	}
+	b := make([]byte, 100)
+	if n, err := c.Read(b); err != nil || string(b[:n]) != "STATUS=busy" {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+}
