@@ -11,9 +11,9 @@ type Metrics struct {
 	registry   prometheus.Registerer
 	proposals  prometheus.Counter
 	failures   prometheus.Counter
-	peers      *prometheus.GaugeVec
-	rejections *prometheus.GaugeVec
-	waiting    *prometheus.GaugeVec
+	peers      *census
+	rejections *census
+	waiting    *census
 	unsynced   prometheus.Gauge
 	lastSync   prometheus.Gauge
 	published  *prometheus.CounterVec
@@ -31,18 +31,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "wg_render_failures_total",
 			Help: "Times that a proposal could not be made or written; the old one stayed.",
 		}),
-		peers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "wg_render_peers",
-			Help: "Peers in the proposal, by the kind of what they come from.",
-		}, []string{"kind"}),
-		rejections: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "wg_render_rejections",
-			Help: "Claims that are refused now, by the kind of what makes them and the annotation or key.",
-		}, []string{"kind", "field"}),
-		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "wg_render_waiting",
-			Help: "Peers that something is waited for now, by the kind of what they come from and the annotation or key that is not there yet.",
-		}, []string{"kind", "field"}),
+		peers:      newCensus("wg_render_peers", "Peers in the proposal, by the kind of what they come from.", "kind"),
+		rejections: newCensus("wg_render_rejections", "Claims that are refused now, by the kind of what makes them and the annotation or key.", "kind", "field"),
+		waiting:    newCensus("wg_render_waiting", "Peers that something is waited for now, by the kind of what they come from and the annotation or key that is not there yet.", "kind", "field"),
 		unsynced: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "wg_render_unsynced",
 			Help: "1 while the proposal stays as it is because a source, or the own Node, is not there yet.",

@@ -51,30 +51,29 @@ func (l *Loop) tell(v view, r *rendered, err error) {
 
 // tellPeers counts those of the proposal.
 func (l *Loop) tellPeers() {
-	of := map[string]int{overlay.KindNode: 0, overlay.KindWireGuardPeer: 0, overlay.KindSecret: 0, overlay.KindFragment: 0}
+	of := map[label]int{{overlay.KindNode}: 0, {overlay.KindWireGuardPeer}: 0, {overlay.KindSecret}: 0, {overlay.KindFragment}: 0}
 	if l.disk.config != nil {
 		for _, p := range l.disk.config.Peers {
-			of[p.Origin.Kind]++
+			of[label{p.Origin.Kind}]++
 		}
 	}
-	for kind, n := range of {
-		l.Metrics.peers.WithLabelValues(kind).Set(float64(n))
-	}
+	l.Metrics.peers.set(of)
 }
 
 // tellRefused logs each claim once when it is refused or waits, and once when it no longer does.
 func (l *Loop) tellRefused(rs []overlay.Rejection) {
-	l.Metrics.rejections.Reset()
-	l.Metrics.waiting.Reset()
+	rejections, waiting := map[label]int{}, map[label]int{}
 	now := map[string]overlay.Rejection{}
 	for _, r := range rs {
 		now[r.String()] = r
 		if r.Waiting {
-			l.Metrics.waiting.WithLabelValues(r.Origin.Kind, r.Field).Inc()
+			waiting[label{r.Origin.Kind, r.Field}]++
 		} else {
-			l.Metrics.rejections.WithLabelValues(r.Origin.Kind, r.Field).Inc()
+			rejections[label{r.Origin.Kind, r.Field}]++
 		}
 	}
+	l.Metrics.rejections.set(rejections)
+	l.Metrics.waiting.set(waiting)
 	for _, line := range slices.Sorted(maps.Keys(now)) {
 		if _, ok := l.refused[line]; ok {
 			continue

@@ -289,9 +289,9 @@ func TestWireGuardPeers(t *testing.T) {
 		}
 	}
 	put(map[string]string{"other": aliceKey}, "")
-	says("Secret psk has no k yet")
+	says("the Secret psk has no k yet")
 	put(map[string]string{"k": "x"}, "")
-	says("Secret psk: k: not a key")
+	says("the Secret psk: k: not a key")
 	put(map[string]string{"k": psk + "\n"}, "")
 	says(psk)
 	put(map[string]string{"k": psk}, "example.com/other")
