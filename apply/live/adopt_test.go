@@ -22,7 +22,7 @@ func TestAdopts(t *testing.T) {
 	h.meet(t)
 	index := h.index(t)
 	quicks := h.net(t)
-	l := h.undisturbed(t, func() {
+	l := h.judged(t, func() {
 		daemon := h.daemon(t, "--resync=100ms")
 		h.change(t, func(f *file) { f.note++ })
 		if d := cmp.Diff(quicks, h.net(t)); d != "" {

@@ -28,8 +28,13 @@ func (l loss) lost() int { return l.toHub.Lost + l.through.Lost }
 
 func (l *loss) add(more loss) {
 	for of, n := range map[*hosts.Lost]hosts.Lost{&l.toHub: more.toHub, &l.through: more.through, &l.control: more.control} {
-		of.Sent, of.Lost = of.Sent+n.Sent, of.Lost+n.Lost
+		of.Sent, of.Lost, of.Held = of.Sent+n.Sent, of.Lost+n.Lost, of.Held+n.Held
 	}
+}
+
+// calm reports whether the machine has carried the control, and let everybody send.
+func (l loss) calm() bool {
+	return l.control.Lost == 0 && l.toHub.Held+l.through.Held+l.control.Held == 0
 }
 
 func (l loss) String() string {
@@ -68,7 +73,9 @@ func (h *hub) during(t testing.TB, f func()) (l loss) {
 			})
 		}
 		stopping.Wait()
-		l = loss{lost[0], lost[1], hosts.Lost{Sent: lost[2].Sent + lost[3].Sent, Lost: lost[2].Lost + lost[3].Lost}}
+		l = loss{toHub: lost[0], through: lost[1]}
+		l.add(loss{control: lost[2]})
+		l.add(loss{control: lost[3]})
 	})
 	defer stop() // also when f ends the test
 	f()
@@ -76,11 +83,11 @@ func (h *hub) during(t testing.TB, f func()) (l loss) {
 	return l
 }
 
-// A measurement counts when the control has lost nothing meanwhile; whether anything else was lost does not matter for
-// that. So it is made in small pieces, of which one that does not count is made again.
+// What is lost while the machine is calm is the change's, and nothing makes up for it. What is lost while it is too busy
+// may be the machine's, so that piece of the measurement is made again: what the change loses is lost again.
 const (
 	together = 10 // changes are one piece
-	patience = 5  // times a piece is made on a machine too busy to carry even the control
+	patience = 5  // times a piece is made at most
 )
 
 // measure makes changes, as many as there are to be or fit into the time, and counts what is lost meanwhile.
@@ -89,7 +96,7 @@ func (h *hub) measure(t testing.TB, within time.Duration, turn func(n int)) (tur
 	n := 0
 	for start := time.Now(); turns < *changes && (turns == 0 || time.Since(start) < within); {
 		piece := min(together, *changes-turns)
-		total.add(h.undisturbed(t, func() {
+		total.add(h.judged(t, func() {
 			for range piece {
 				turn(n)
 				n++
@@ -100,14 +107,14 @@ func (h *hub) measure(t testing.TB, within time.Duration, turn func(n int)) (tur
 	return turns, total
 }
 
-func (h *hub) undisturbed(t testing.TB, f func()) (l loss) {
+// judged is during, made again as long as what was lost may be the machine's.
+func (h *hub) judged(t testing.TB, f func()) (l loss) {
 	t.Helper()
 	for range patience {
-		if l = h.during(t, f); l.control.Lost == 0 {
-			return l
+		if l = h.during(t, f); l.lost() == 0 || l.calm() {
+			break
 		}
 		t.Logf("again, for the machine is too busy: %s", l)
 	}
-	t.Errorf("the machine is too busy: the control loses packets each time")
 	return l
 }

@@ -26,7 +26,7 @@ type Flow struct {
 	burst    int
 	out, in  net.Conn
 	stop     chan struct{}
-	sent     chan int
+	sent     chan Lost // of the sender, without what is lost
 	received atomic.Int64
 	done     chan error // of the receiver
 }
@@ -34,9 +34,16 @@ type Flow struct {
 // Lost is what a probe saw.
 type Lost struct {
 	Sent, Lost int
+	Held       int // never sent, because the machine held up the sender for longer than the burst makes good
 }
 
-func (l Lost) String() string { return fmt.Sprintf("%d packets sent, %d lost", l.Sent, l.Lost) }
+func (l Lost) String() string {
+	s := fmt.Sprintf("%d packets sent, %d lost", l.Sent, l.Lost)
+	if l.Held > 0 {
+		s += fmt.Sprintf(", %d not sent", l.Held)
+	}
+	return s
+}
 
 // Packets that are still on their way when the sender has stopped are waited for: a second, in steps, for while the
 // machine holds up the receiver it holds up the waiting too.
@@ -47,7 +54,7 @@ const (
 
 // Start starts the stream.
 func (p Probe) Start() (*Flow, error) {
-	f := &Flow{rate: p.Rate, burst: p.Burst, stop: make(chan struct{}), sent: make(chan int, 1), done: make(chan error, 1)}
+	f := &Flow{rate: p.Rate, burst: p.Burst, stop: make(chan struct{}), sent: make(chan Lost, 1), done: make(chan error, 1)}
 	var at net.Addr
 	err := p.To.Do(func() error {
 		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.Addr, 0)))
@@ -93,7 +100,7 @@ func (f *Flow) send() {
 	for {
 		select {
 		case <-f.stop:
-			f.sent <- n
+			f.sent <- Lost{Sent: n, Held: never}
 			return
 		case <-tick.C:
 		}
@@ -131,10 +138,11 @@ func (f *Flow) receive() {
 // Stop ends the stream, waits for the last packets and says how many did not arrive.
 func (f *Flow) Stop() (Lost, error) {
 	close(f.stop)
-	sent := <-f.sent
-	for n := 0; n < steps && int(f.received.Load()) < sent; n++ {
+	l := <-f.sent
+	for n := 0; n < steps && int(f.received.Load()) < l.Sent; n++ {
 		time.Sleep(straggle)
 	}
 	err := errors.Join(f.out.Close(), f.in.Close(), <-f.done)
-	return Lost{Sent: sent, Lost: sent - int(f.received.Load())}, err
+	l.Lost = l.Sent - int(f.received.Load())
+	return l, err
 }
