@@ -11,6 +11,7 @@ type Verdict struct {
 	Origin     wgquick.Origin
 	Generation int64       // of the object that was judged; zero: it has none
 	Granted    bool        // it is a peer
+	Unreadable bool        // the object is not of the form of its kind
 	Rejections []Rejection // in order
 }
 
@@ -33,7 +34,9 @@ func Verdicts(s Snapshot, c *wgquick.Config, rs []Rejection) []Verdict {
 	}
 	for _, p := range s.Peers {
 		o := p.origin()
-		vs = append(vs, Verdict{Origin: o, Generation: p.Generation, Granted: granted[o], Rejections: refused[o]})
+		vs = append(vs, Verdict{
+			Origin: o, Generation: p.Generation, Granted: granted[o], Unreadable: p.Err != nil, Rejections: refused[o],
+		})
 	}
 	return vs
 }

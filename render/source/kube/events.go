@@ -19,8 +19,8 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-// Claims that are refused become Events about the Node or Secret that makes them: one for each object, field and
-// reason. An Event's name says which, so that the API server itself knows those that another node, or this one before
+// Claims that are refused become Events about the Node or Secret that makes them, or about a WireGuardPeer that cannot
+// have a status because it is of no form: one for each object, field and reason. An Event's name says which, so that the API server itself knows those that another node, or this one before
 // it was started anew, has sent already.
 const (
 	eventLife  = time.Hour // that an API server keeps an Event by default
@@ -56,8 +56,15 @@ func (s sent) about(uid string) (n int) {
 	return n
 }
 
-// Answer sends an Event about each claim of a Node or a Secret that is refused, if it has not been sent within the
-// hour. It tries once.
+// apiVersions of what Events are about.
+var apiVersions = map[string]string{
+	overlay.KindNode:          "v1",
+	overlay.KindSecret:        "v1",
+	overlay.KindWireGuardPeer: "wireguard.kube/v1alpha1",
+}
+
+// Answer sends an Event about each claim that is refused and is not told in a status, if it has not been sent within
+// the hour. It tries once.
 func (s *Source) Answer(ctx context.Context, verdicts []overlay.Verdict) error {
 	s.mu.Lock()
 	conn := s.conn
@@ -68,8 +75,9 @@ func (s *Source) Answer(ctx context.Context, verdicts []overlay.Verdict) error {
 	s.telling.Lock()
 	defer s.telling.Unlock()
 	s.sent.forget(time.Now())
+	var first error // of those with which the others have nothing to do
 	for _, v := range verdicts {
-		if v.Origin.Kind != overlay.KindNode && v.Origin.Kind != overlay.KindSecret || v.Origin.UID == "" {
+		if v.Origin.UID == "" || v.Origin.Kind == overlay.KindWireGuardPeer && !v.Unreadable {
 			continue
 		}
 		for _, r := range v.Rejections {
@@ -77,13 +85,17 @@ func (s *Source) Answer(ctx context.Context, verdicts []overlay.Verdict) error {
 			if _, ok := s.sent[e.Name]; ok || r.Waiting || s.sent.about(v.Origin.UID) >= maxEvents {
 				continue
 			}
-			if err := conn.send(ctx, e); err != nil {
+			switch err := conn.send(ctx, e); {
+			case err == nil:
+				s.sent[e.Name] = sentEvent{v.Origin.UID, time.Now()}
+			case apierrors.ReasonForError(err) == metav1.StatusReasonUnknown: // no answer
 				return fmt.Errorf("%s: event: %w", v.Origin, short(err))
+			case first == nil:
+				first = fmt.Errorf("%s: event: %w", v.Origin, err)
 			}
-			s.sent[e.Name] = sentEvent{v.Origin.UID, time.Now()}
 		}
 	}
-	return nil
+	return first
 }
 
 func (c *connection) send(ctx context.Context, e *eventsv1.Event) error {
@@ -119,7 +131,7 @@ func (s *Source) event(r overlay.Rejection) *eventsv1.Event {
 }
 
 func regarding(o wgquick.Origin) corev1.ObjectReference {
-	about := corev1.ObjectReference{APIVersion: "v1", Kind: o.Kind, Name: o.Name, UID: types.UID(o.UID)}
+	about := corev1.ObjectReference{APIVersion: apiVersions[o.Kind], Kind: o.Kind, Name: o.Name, UID: types.UID(o.UID)}
 	if namespace, name, ok := strings.Cut(o.Name, "/"); ok {
 		about.Namespace, about.Name = namespace, name
 	}

@@ -59,10 +59,13 @@ func (c cluster) peers(namespace string) dynamic.ResourceInterface {
 	return dynamic.NewForConfigOrDie(c.Admin()).Resource(peers.Resource).Namespace(namespace)
 }
 
+// formless is for define.
+const formless = true
+
 var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
-// define applies the definition of WireGuardPeers, and waits until the server knows it.
-func (c cluster) define() {
+// define applies the definition of WireGuardPeers, or one that is not for any form, and waits until the server knows it.
+func (c cluster) define(formless ...bool) {
 	c.t.Helper()
 	b, err := os.ReadFile("../../../deploy/base/crd.yaml")
 	if err != nil {
@@ -72,8 +75,12 @@ func (c cluster) define() {
 	if err := yaml.UnmarshalStrict(b, &crd.Object); err != nil {
 		c.t.Fatal(err)
 	}
+	if len(formless) > 0 {
+		version := crd.Object["spec"].(map[string]any)["versions"].([]any)[0].(map[string]any)
+		version["schema"] = map[string]any{"openAPIV3Schema": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true}}
+	}
 	ctx, client := context.Background(), dynamic.NewForConfigOrDie(c.Admin())
-	_, err = client.Resource(definitions).Apply(ctx, crd.GetName(), &crd, metav1.ApplyOptions{FieldManager: "test"})
+	_, err = client.Resource(definitions).Apply(ctx, crd.GetName(), &crd, metav1.ApplyOptions{FieldManager: "test", Force: true})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -207,19 +214,16 @@ func TestSecrets(t *testing.T) {
 	api := newCluster(t)
 	ns := api.namespace()
 	ctx, client := context.Background(), api.secrets(ns)
-	create := func(name, label string, data map[string]string) {
-		t.Helper()
-		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": label}}, StringData: data}
-		if _, err := client.Create(ctx, s, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	create("laptop", "wireguard-peer", map[string]string{
+	create := func(name string, data map[string]string) { t.Helper(); api.createSecret(ns, name, data) }
+	create("laptop", map[string]string{
 		"public-key": aliceKey + "\n", "endpoint": "192.0.2.1:51820", "allowed-ips": `["10.0.0.0/24", "fd00::/64"]`, "preshared-key": psk + "\n", "other": "x"})
-	create("list", "wireguard-peer", map[string]string{"public-key": bobKey, "allowed-ips": "10.0.1.0/24, 10.0.2.0/24"})
-	create("half", "wireguard-peer", map[string]string{"preshared-key": "x"})
-	create("large", "wireguard-peer", map[string]string{"allowed-ips": strings.Repeat("10.0.0.0/24,", 80_000)})
-	create("theirs", "wireguard-peers", map[string]string{"public-key": bobKey})
+	create("list", map[string]string{"public-key": bobKey, "allowed-ips": "10.0.1.0/24, 10.0.2.0/24"})
+	create("half", map[string]string{"preshared-key": "x"})
+	create("large", map[string]string{"allowed-ips": strings.Repeat("10.0.0.0/24,", 80_000)})
+	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "theirs", Labels: map[string]string{"app": "another"}}}
+	if _, err := client.Create(ctx, theirs, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 
 	src := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub}, func(server *kube.Source) render.Peers { return secrets.New(server, ns) })
 	got := src.hasPeers("half", "laptop", "large", "list")
@@ -247,13 +251,8 @@ func TestWireGuardPeers(t *testing.T) {
 	api := newCluster(t)
 	api.define()
 	ns := api.namespace()
-	ctx, client := context.Background(), api.peers(ns)
-	create := func(name, spec string) {
-		t.Helper()
-		if _, err := client.Create(ctx, peer(name, spec), metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	ctx := context.Background()
+	create := func(name, spec string) { t.Helper(); api.createPeer(ns, name, spec) }
 	src := run(t, api.reader(ns, "wireguardpeers"), kube.Config{Node: "hub", Role: overlay.Hub}, func(server *kube.Source) render.Peers { return peers.New(server, ns) })
 	create("office", `{"publicKey":"`+aliceKey+`","allowedIPs":["10.0.0.0/24"],"endpoint":"192.0.2.1:51820","persistentKeepalive":0}`)
 	got := src.hasPeers("office")[0]

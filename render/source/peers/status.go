@@ -56,6 +56,9 @@ func (s *Source) Answer(ctx context.Context, verdicts []overlay.Verdict) error {
 		if v.Origin.Kind != overlay.KindWireGuardPeer || !ok || o.peer.Generation != v.Generation {
 			continue // of what has changed since there will be another verdict
 		}
+		if v.Unreadable {
+			continue // the API server takes no status for it
+		}
 		want := condition(v)
 		if o.condition != nil && same(*o.condition, want) || same(s.told[v.Origin.UID], want) {
 			continue
