@@ -19,6 +19,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 
 	"wg-kube/internal/lab/apiserver"
 	"wg-kube/render"
@@ -126,7 +127,7 @@ func TestHostile(t *testing.T) {
 	)
 	api.createPeer(ns, "good-peer", `{"publicKey":"`+keyOf("good-peer")+`","allowedIPs":["10.99.1.0/24"]}`)
 	api.createSecret(ns, "good-secret", map[string]string{"public-key": keyOf("good-secret"), "allowed-ips": "10.99.2.0/24", "preshared-key": psk})
-	hub := runHub(t, api, ns)
+	hub := runHub(t, api.Admin(), ns)
 	hub.eventually("the good are peers", func() bool { return len(hub.good()) == 3 })
 	good := hub.good()
 
@@ -228,14 +229,14 @@ type wholeHub struct {
 	registry *prometheus.Registry
 }
 
-func runHub(t *testing.T, api cluster, ns string) wholeHub {
+func runHub(t *testing.T, credential *rest.Config, ns string) wholeHub {
 	t.Helper()
 	dir := t.TempDir()
 	h := wholeHub{path: filepath.Join(dir, "wg0.conf"), registry: prometheus.NewRegistry()}
 	h.t, h.log = t, new(logLines)
 	log := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	kubeconfig := filepath.Join(dir, "kubeconfig")
-	writeFile(t, kubeconfig, apiserver.Kubeconfig(api.Admin()))
+	writeFile(t, kubeconfig, apiserver.Kubeconfig(credential))
 	server, err := kube.New(kube.Config{Kubeconfig: kubeconfig, Node: "us", Role: overlay.Hub, Prefix: prefix, Log: log})
 	if err != nil {
 		t.Fatal(err)
