@@ -16,6 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 
 	"wg-kube/internal/lab"
 	"wg-kube/templates/wgquick"
@@ -61,10 +64,14 @@ func (k kubelet) container(t *testing.T, c corev1.Container) container {
 		}
 	}
 	for _, e := range c.Env {
-		if e.ValueFrom.FieldRef.FieldPath != "spec.nodeName" {
-			t.Fatalf("%s: %v", c.Name, e)
+		switch {
+		case e.ValueFrom == nil:
+			out.Env = append(out.Env, e.Name+"="+e.Value)
+		case e.ValueFrom.FieldRef.FieldPath == "spec.nodeName":
+			out.Env = append(out.Env, e.Name+"="+k.pod.Spec.NodeName)
+		default:
+			t.Fatalf("%s: %s: a source that is not known here", c.Name, e.Name)
 		}
-		out.Env = append(out.Env, e.Name+"="+k.pod.Spec.NodeName)
 	}
 	for _, m := range c.VolumeMounts {
 		i := slices.IndexFunc(k.pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
@@ -187,6 +194,8 @@ func (k *kubelet) replace(t *testing.T) (render, apply daemon) {
 	return k.start(t, "wg-render"), k.start(t, "wg-apply")
 }
 
+const hang = time.Minute
+
 // TestHub runs the hub as its DaemonSet says, from the image, with the account's own token and no right that the
 // overlay does not give, behind the fences.
 func TestHub(t *testing.T) {
@@ -200,15 +209,29 @@ func TestHub(t *testing.T) {
 		StringData: map[string]string{"office.conf": "[Peer]\n# office\nPublicKey = " + public(7) + "\nAllowedIPs = 10.7.0.0/24\n"},
 	}, metav1.CreateOptions{})
 	must(t, err)
+	_, err = k.CoreV1().Secrets("wg-kube").Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "laptop", Labels: map[string]string{"app": "wireguard-peer"}},
+		StringData: map[string]string{"public-key": public(8), "allowed-ips": "10.8.0.0/24"},
+	}, metav1.CreateOptions{})
+	must(t, err)
+	peer := schema.GroupVersionResource{Group: "wireguard.kube", Version: "v1alpha1", Resource: "wireguardpeers"}
+	peers := dynamic.NewForConfigOrDie(k.Admin()).Resource(peer).Namespace("wg-kube")
+	lab.Eventually(t, hang, "WireGuardPeers can be made", func() bool { // a definition takes effect a moment later
+		_, err := peers.Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "wireguard.kube/v1alpha1", "kind": "WireGuardPeer",
+			"metadata": map[string]any{"name": "branch"},
+			"spec":     map[string]any{"publicKey": public(9), "allowedIPs": []any{"10.9.0.0/24"}},
+		}}, metav1.CreateOptions{})
+		return err == nil
+	})
 	k.node(t, "hub", map[string]string{"wireguard.kube/hub": "true"}, nil, corev1.NodeExternalIP, "192.0.2.1")
 	k.node(t, "spoke", map[string]string{"wireguard.kube/peer": "true"},
 		map[string]string{"wireguard.kube/public-key": public(1)}, corev1.NodeInternalIP, "100.96.1.1")
 
 	render, apply := k.replace(t)
-	const hang = time.Minute
-	lab.Eventually(t, hang, "the proposal has both peers", func() bool {
+	lab.Eventually(t, hang, "the proposal has the peers of every source", func() bool {
 		b, _ := os.ReadFile(wg + "/var/lib/wg-render/wg0.conf")
-		return strings.Contains(string(b), public(1)) && strings.Contains(string(b), public(7))
+		return !slices.ContainsFunc([]byte{1, 7, 8, 9}, func(n byte) bool { return !strings.Contains(string(b), public(n)) })
 	})
 	lab.Eventually(t, hang, "the hub's Node says what spokes need", func() bool {
 		n, err := k.CoreV1().Nodes().Get(t.Context(), "hub", metav1.GetOptions{})
@@ -231,6 +254,11 @@ func TestHub(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, mode)
 		}
 	}
+	status := k.named(t, "wg-apply")
+	status.Args = []string{"/wg-apply", "status"} // as kubectl exec runs it
+	if out, err := k.command(t, status, true).CombinedOutput(); err != nil || !strings.Contains(string(out), "wg0") {
+		t.Errorf("wg-apply status: %v\n%s", err, out)
+	}
 	if said := render.said(); strings.Contains(said, "forbidden") || strings.Contains(said, "not written") {
 		t.Errorf("it lacks a right:\n%s", said)
 	}
@@ -244,7 +272,7 @@ func TestHub(t *testing.T) {
 	device := func() string {
 		return k.Run(t, "sh", "-c", "wg show wg0 public-key; wg show wg0 listen-port; wg show wg0 allowed-ips | sort; ip -o -4 address show dev wg0; ip route show dev wg0")
 	}
-	lab.Eventually(t, hang, "the device has both peers", func() bool {
+	lab.Eventually(t, hang, "the device has peers of Nodes and of files", func() bool {
 		out, _ := k.Try("wg", "show", "wg0", "allowed-ips")
 		return strings.Contains(out, public(1)+"\t100.96.1.1/32") && strings.Contains(out, public(7)+"\t10.7.0.0/24")
 	})

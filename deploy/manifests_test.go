@@ -112,6 +112,32 @@ func whatItMay(t *testing.T, pod corev1.PodSpec, c corev1.Container) (m may) {
 	return m
 }
 
+// documented is the overlay that docs/kubernetes.md shows, beside the others.
+func documented(t testing.TB) (dir string) {
+	t.Helper()
+	doc, err := os.ReadFile("../docs/kubernetes.md")
+	must(t, err)
+	const head = "\n    # deploy/overlays/mine/kustomization.yaml\n"
+	_, block, ok := strings.Cut(string(doc), head)
+	if !ok {
+		t.Fatalf("docs/kubernetes.md has no block that begins with %q", head)
+	}
+	var overlay strings.Builder
+	for line := range strings.Lines(block) {
+		code, ok := strings.CutPrefix(line, "    ")
+		if !ok && strings.TrimSpace(line) != "" {
+			break
+		}
+		overlay.WriteString(code)
+	}
+	all := t.TempDir()
+	must(t, os.CopyFS(all, os.DirFS(".")))
+	dir = filepath.Join(all, "overlays", "mine")
+	must(t, os.Mkdir(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay.String()), 0o644))
+	return dir
+}
+
 // rendered is what "kubectl kustomize" prints for a folder of deploy/.
 func rendered(t testing.TB, dir string) []byte {
 	t.Helper()
