@@ -179,13 +179,13 @@ func (d daemon) stop(t *testing.T, within time.Duration) {
 	}
 }
 
-// replace makes a pod of the DaemonSet, as its controller does, and runs it.
-func (k *kubelet) replace(t *testing.T) (render, apply daemon) {
+// replace makes a pod of the DaemonSet on this node, as its controller does, and runs it.
+func (k *kubelet) replace(t *testing.T, name string) (render, apply daemon) {
 	t.Helper()
-	set, err := k.AppsV1().DaemonSets("wg-kube").Get(t.Context(), "wg-hub", metav1.GetOptions{})
+	set, err := k.AppsV1().DaemonSets("wg-kube").Get(t.Context(), name, metav1.GetOptions{})
 	must(t, err)
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "wg-hub-"}, Spec: set.Spec.Template.Spec}
-	pod.Spec.NodeName = "hub"
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-"}, Spec: set.Spec.Template.Spec}
+	pod.Spec.NodeName = k.Name
 	k.pod, err = k.CoreV1().Pods("wg-kube").Create(t.Context(), pod, metav1.CreateOptions{})
 	must(t, err)
 	if out, err := k.command(t, k.named(t, "folders"), true).CombinedOutput(); err != nil {
@@ -228,7 +228,7 @@ func TestHub(t *testing.T) {
 	k.node(t, "spoke", map[string]string{"wireguard.kube/peer": "true"},
 		map[string]string{"wireguard.kube/public-key": public(1)}, corev1.NodeInternalIP, "100.96.1.1")
 
-	render, apply := k.replace(t)
+	render, apply := k.replace(t, "wg-hub")
 	lab.Eventually(t, hang, "the proposal has the peers of every source", func() bool {
 		b, _ := os.ReadFile(wg + "/var/lib/wg-render/wg0.conf")
 		return !slices.ContainsFunc([]byte{1, 7, 8, 9}, func(n byte) bool { return !strings.Contains(string(b), public(n)) })
@@ -285,7 +285,7 @@ func TestHub(t *testing.T) {
 		if got := device(); got != before {
 			t.Errorf("with no pod:\n%s\nbefore:\n%s", got, before)
 		}
-		render, apply = k.replace(t)
+		render, apply = k.replace(t, "wg-hub")
 		k.node(t, "late", map[string]string{"wireguard.kube/peer": "true"},
 			map[string]string{"wireguard.kube/public-key": public(2)}, corev1.NodeInternalIP, "100.96.1.2")
 		lab.Eventually(t, hang, "a new peer is taken in", func() bool { return strings.Contains(device(), public(2)) })
@@ -298,6 +298,30 @@ func TestHub(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestMesh runs a node of a mesh in the same way.
+func TestMesh(t *testing.T) {
+	root := image(t)
+	k := &kubelet{cluster: newCluster(t), Host: lab.NewHost(t, "a"), image: root}
+	k.apply(t, "overlays/mesh")
+	peer := map[string]string{"wireguard.kube/peer": "true"}
+	k.node(t, "a", peer, nil, corev1.NodeInternalIP, "192.0.2.1", "10.244.1.0/24")
+	k.node(t, "b", peer, map[string]string{"wireguard.kube/public-key": public(1), "wireguard.kube/endpoint": "192.0.2.2:51820"},
+		corev1.NodeInternalIP, "192.0.2.2", "10.244.2.0/24")
+	render, _ := k.replace(t, "wg-mesh")
+	lab.Eventually(t, hang, "the other's pods are behind it", func() bool {
+		b, _ := os.ReadFile(k.Path(disk + "/etc/wireguard/wg0.conf"))
+		return strings.Contains(string(b), public(1)) && strings.Contains(string(b), "10.244.2.0/24")
+	})
+	lab.Eventually(t, hang, "its Node says what the others need", func() bool {
+		n, err := k.CoreV1().Nodes().Get(t.Context(), "a", metav1.GetOptions{})
+		must(t, err)
+		return n.Annotations["wireguard.kube/public-key"] != "" && n.Annotations["wireguard.kube/endpoint"] == "192.0.2.1:51820"
+	})
+	if said := render.said(); strings.Contains(said, "forbidden") {
+		t.Errorf("it lacks a right:\n%s", said)
+	}
 }
 
 // TestImageRefusesWithTheReason runs wg-apply in the image, with the container's rights, on a file of a person's that
@@ -336,9 +360,13 @@ func TestImageRefusesWithTheReason(t *testing.T) {
 	}
 }
 
-func (c cluster) node(t *testing.T, name string, labels, annotations map[string]string, kind corev1.NodeAddressType, address string) {
+// node makes a Node, as a kubelet does when it registers.
+func (c cluster) node(t *testing.T, name string, labels, annotations map[string]string, kind corev1.NodeAddressType, address string, pods ...string) {
 	t.Helper()
-	n, err := c.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: annotations}}, metav1.CreateOptions{})
+	n, err := c.CoreV1().Nodes().Create(t.Context(), &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: annotations},
+		Spec:       corev1.NodeSpec{PodCIDRs: pods},
+	}, metav1.CreateOptions{})
 	must(t, err)
 	n.Status.Addresses = []corev1.NodeAddress{{Type: kind, Address: address}}
 	_, err = c.CoreV1().Nodes().UpdateStatus(t.Context(), n, metav1.UpdateOptions{})
