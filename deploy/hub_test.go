@@ -209,11 +209,16 @@ func TestHub(t *testing.T) {
 		StringData: map[string]string{"office.conf": "[Peer]\n# office\nPublicKey = " + public(7) + "\nAllowedIPs = 10.7.0.0/24\n"},
 	}, metav1.CreateOptions{})
 	must(t, err)
-	_, err = k.CoreV1().Secrets("wg-kube").Create(t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "laptop", Labels: map[string]string{"app": "wireguard-peer"}},
-		StringData: map[string]string{"public-key": public(8), "allowed-ips": "10.8.0.0/24"},
-	}, metav1.CreateOptions{})
-	must(t, err)
+	for name, data := range map[string]map[string]string{
+		"laptop": {"public-key": public(8), "allowed-ips": "10.8.0.0/24"},
+		"rogue":  {"public-key": public(4), "allowed-ips": "127.0.0.0/8"},
+	} {
+		_, err := k.CoreV1().Secrets("wg-kube").Create(t.Context(), &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "wireguard-peer"}},
+			StringData: data,
+		}, metav1.CreateOptions{})
+		must(t, err)
+	}
 	peer := schema.GroupVersionResource{Group: "wireguard.kube", Version: "v1alpha1", Resource: "wireguardpeers"}
 	peers := dynamic.NewForConfigOrDie(k.Admin()).Resource(peer).Namespace("wg-kube")
 	lab.Eventually(t, hang, "WireGuardPeers can be made", func() bool { // a definition takes effect a moment later
@@ -228,10 +233,33 @@ func TestHub(t *testing.T) {
 	k.node(t, "spoke", map[string]string{"wireguard.kube/peer": "true"},
 		map[string]string{"wireguard.kube/public-key": public(1)}, corev1.NodeInternalIP, "100.96.1.1")
 
+	k.node(t, "rogue", map[string]string{"wireguard.kube/peer": "true"},
+		map[string]string{"wireguard.kube/public-key": public(3), "wireguard.kube/allowed-ips": "0.0.0.0/0"}, corev1.NodeInternalIP, "100.96.1.3")
+
 	render, apply := k.replace(t, "wg-hub")
 	lab.Eventually(t, hang, "the proposal has the peers of every source", func() bool {
 		b, _ := os.ReadFile(wg + "/var/lib/wg-render/wg0.conf")
 		return !slices.ContainsFunc([]byte{1, 7, 8, 9}, func(n byte) bool { return !strings.Contains(string(b), public(n)) })
+	})
+	lab.Eventually(t, hang, "a WireGuardPeer says that it is one", func() bool {
+		got, err := peers.Get(t.Context(), "branch", metav1.GetOptions{})
+		must(t, err)
+		conditions, _, _ := unstructured.NestedSlice(got.Object, "status", "conditions")
+		return len(conditions) == 1 && conditions[0].(map[string]any)["status"] == "True"
+	})
+	lab.Eventually(t, hang, "Nodes and Secrets hear by an Event that they are refused", func() bool {
+		var about []string
+		for _, namespace := range []string{"default", "wg-kube"} {
+			events, err := k.EventsV1().Events(namespace).List(t.Context(), metav1.ListOptions{})
+			must(t, err)
+			for _, e := range events.Items {
+				if e.Reason == "ClaimRefused" {
+					about = append(about, e.Regarding.Kind+"/"+e.Regarding.Name)
+				}
+			}
+		}
+		slices.Sort(about)
+		return slices.Equal(about, []string{"Node/rogue", "Secret/rogue"})
 	})
 	lab.Eventually(t, hang, "the hub's Node says what spokes need", func() bool {
 		n, err := k.CoreV1().Nodes().Get(t.Context(), "hub", metav1.GetOptions{})
