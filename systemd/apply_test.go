@@ -27,7 +27,7 @@ func TestAFileAndATunnel(t *testing.T) {
 
 	t.Run("systemctl says how it stands", func(t *testing.T) {
 		lab.Eventually(t, hang, "STATUS", func() bool {
-			return spoke.Property(t, "wg-apply", "StatusText") == "wg0: 1 peers"
+			return spoke.Property(t, "wg-apply", "StatusText") == "wg0: 1 peer"
 		})
 	})
 	t.Run("from its disk after a power cut", func(t *testing.T) {

@@ -52,7 +52,7 @@ func TestACredentialOfItsOwn(t *testing.T) {
 		lost := lab.Loss(t, spoke.Host, spoke.Host, spokeOverlay, 100) // the interface stays
 		spoke.Write(t, "/etc/wg-kube/wg0.kubeconfig", c.kubeconfig(t, map[string]string{"token": c.token(t, "spoke") + "x"}), 0o600)
 		lab.Eventually(t, hang, "another process", func() bool { now := pid(t, spoke, "wg-render@wg0"); return now != was && now != "0" })
-		waits(t, spoke, "1 peers") // those on disk, whatever the credential is worth
+		waits(t, spoke, "1 peer") // those on disk, whatever the credential is worth
 		reaches(t, spoke.Host, hubOverlay)
 		if l := lost(); l.Lost != 0 {
 			t.Errorf("%v", l)
@@ -100,7 +100,7 @@ func TestTheKubeletsCredential(t *testing.T) {
 		spoke.Run(t, "systemctl", "restart", "wg-render@wg0")
 		lab.Eventually(t, hang, "it has seen the Nodes", func() bool {
 			text := spoke.Property(t, "wg-render@wg0", "StatusText")
-			return strings.Contains(text, "1 peers") && !strings.Contains(text, "waiting for")
+			return strings.Contains(text, "1 peer") && !strings.Contains(text, "waiting for")
 		})
 	})
 }
