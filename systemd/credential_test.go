@@ -59,7 +59,8 @@ func TestACredentialOfItsOwn(t *testing.T) {
 		}
 	})
 	t.Run("nobody else reads it", func(t *testing.T) {
-		file := "/run/credentials/wg-render@wg0.service/kubeconfig"
+		file := "/run/credentials/wg-render@wg0.service/wg0.kubeconfig"
+		spoke.Run(t, "test", "-s", file)
 		if _, code := spoke.Try("setpriv", "--reuid=nobody", "--clear-groups", "cat", file); code == 0 {
 			t.Errorf("anybody reads %s", file)
 		}
