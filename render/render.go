@@ -61,6 +61,7 @@ type Loop struct {
 	refused   map[string]overlay.Rejection // those last logged
 	seen      map[string]bool              // the Nodes seen since the start
 	said      said
+	standing  standing
 	busy      atomic.Pointer[time.Time] // since when the loop is at work; nil: it rests
 	unready   atomic.Pointer[error]     // why the proposal is not what the sources ask for; nil: it has not been looked at
 }
@@ -76,6 +77,9 @@ func New(c Config) (*Loop, error) {
 	if l.written, err = watch.New(c.Log, l.path()); err != nil {
 		return nil, err
 	}
+	if source, ok := c.Nodes.(Heard); ok {
+		l.standing.heard = source.LastSync
+	}
 	if to, ok := c.Nodes.(Publisher); ok {
 		l.publisher = newPublisher(to, c)
 	}
@@ -89,6 +93,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	l.start(ctx, g)
 	defer l.unlock()
 	g.Go(func() error { l.written.Run(ctx); return nil })
+	g.Go(func() error { l.standing.run(ctx); return nil })
 	if l.publisher != nil {
 		g.Go(func() error { return l.publisher.run(ctx) })
 	}

@@ -2,6 +2,7 @@ package render
 
 import (
 	"context"
+	"time"
 
 	"wg-kube/render/overlay"
 )
@@ -50,6 +51,12 @@ type Peers interface {
 	// Denied returns why the API server, which does answer, shows none of them; nil: it shows them, or nobody knows
 	// yet. They are not waited for then: what they have in the proposal stays.
 	Denied() error
+}
+
+// Heard is a source that is in touch with an API server, or should be.
+type Heard interface {
+	// LastSync is when the API server was last heard of; zero: never.
+	LastSync() time.Time
 }
 
 // Publisher writes what this node says of itself to its own Node. The source that knows an API server is one.

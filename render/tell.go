@@ -46,7 +46,7 @@ func (l *Loop) tell(v view, r *rendered, err error) {
 	if l.disk.file != nil {
 		service.Ready()
 	}
-	service.Status(l.summary(peers, v, err))
+	l.standing.is(l.summary(peers, v, err))
 }
 
 // tellPeers counts those of the proposal.

@@ -107,6 +107,7 @@ type machine struct {
 	underlay, overlay string   // addresses; overlay is empty in a mesh
 	pods              []string // podCIDRs
 	flags             []string // of wg-render, beside the usual ones
+	pod               bool     // wg-render finds its credential where a pod does, and no kubeconfig
 	env               []string // of wg-render
 	apply, render     *process
 }
@@ -176,7 +177,7 @@ func (m *machine) startRender() {
 	id := strconv.Itoa(renderer())
 	args := []string{"--mount", "--target", strconv.Itoa(m.PID()), "--setuid", id, "--setgid", id, program(m.t), "run",
 		"--role", m.role, "--node-name", m.name, "--out", proposals, "--metrics-addr", "off"}
-	if m.env == nil {
+	if !m.pod {
 		args = append(args, "--kubeconfig", kubeconfig)
 	}
 	if m.overlay != "" {

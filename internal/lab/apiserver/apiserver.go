@@ -158,6 +158,37 @@ func (s *Server) StartAPI() error {
 	return nil
 }
 
+// Wipe replaces the server by an empty one at the same address: no Node, no role, and the first resource versions
+// once more.
+func (s *Server) Wipe() error {
+	return s.whileDown(func(data string) error { return os.RemoveAll(data) })
+}
+
+// Backup keeps what the server holds now, and Restore makes that all it holds.
+func (s *Server) Backup() error {
+	return s.whileDown(func(data string) error { return os.CopyFS(data+".backup", os.DirFS(data)) })
+}
+
+// Restore replaces the server by one that holds what it held at the Backup.
+func (s *Server) Restore() error {
+	return s.whileDown(func(data string) error {
+		return errors.Join(os.RemoveAll(data), os.CopyFS(data, os.DirFS(data+".backup")), os.Chmod(data, 0o700))
+	})
+}
+
+// whileDown does something to the data of etcd.
+func (s *Server) whileDown(do func(data string) error) error {
+	s.StopAPI()
+	s.etcd.kill()
+	if err := do(filepath.Join(s.dir, "etcd")); err != nil {
+		return err
+	}
+	if err := s.etcd.start(); err != nil {
+		return err
+	}
+	return s.StartAPI()
+}
+
 func ready(client *http.Client, url string) bool {
 	r, err := client.Get(url + "/readyz")
 	if err != nil {

@@ -2,6 +2,7 @@ package kube_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -19,8 +20,10 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
+	"wg-kube/internal/lab/apiserver"
 	"wg-kube/render/overlay"
 	"wg-kube/render/source/kube"
 	"wg-kube/render/source/manifests"
@@ -121,6 +124,37 @@ func TestASpokeFollowsItsSite(t *testing.T) {
 	src.has("riga")
 	api.create(node("me", []string{"peer=true"}, nil))
 	src.has("me")
+}
+
+// A server that was emptied or restored counts from lower resource versions than before: what happens then is seen.
+func TestAServerWithAnotherPast(t *testing.T) {
+	api := cluster{Server: apiserver.Start(t), t: t}
+	admin := api.Admin()
+	admin.QPS = -1
+	api.nodes = typedcorev1.NewForConfigOrDie(admin).Nodes()
+	me := node("me", []string{"hub=true"}, nil)
+	api.create(me)
+	for i := range 500 {
+		api.patch("me", fmt.Sprintf(`{"metadata":{"annotations":{"n":"%d"}}}`, i))
+	}
+	api.create(node("old", []string{"peer=true"}, nil))
+	proxy := api.Proxy(t, api.Admin())
+	src := run(t, proxy.Config(), kube.Config{Node: "me", Role: overlay.Hub})
+	src.has("me", "old")
+
+	time.Sleep(2 * time.Second)  // a watch that ends within a second is begun anew, a longer one goes on
+	ready := make(chan struct{}) // and nothing refuses it meanwhile
+	proxy.Use(func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		<-ready
+		server.ServeHTTP(w, r)
+	})
+	err := api.Wipe()
+	close(ready)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api.create(me, node("new", []string{"peer=true"}, nil))
+	src.has("me", "new")
 }
 
 func TestAPrefixWithoutASlashAtItsEnd(t *testing.T) {

@@ -140,7 +140,11 @@ func (q *query[T]) first(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 
 func (q *query[T]) stream(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
-	w, err := q.watch(ctx, o)
+	err := q.samePast(ctx, o)
+	var w watch.Interface
+	if err == nil {
+		w, err = q.watch(ctx, o)
+	}
 	if err != nil {
 		told := q.failed(ctx, err)
 		if told != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
