@@ -29,6 +29,8 @@ type connection struct {
 	trouble *trouble
 	changed func()      // its Nodes are others than before
 	fails   func(error) // it cannot list Nodes
+	lapsed  chan struct{}
+	lapse   func() // closes lapsed: a query cannot go on, so everything has to begin anew
 
 	ownChanged chan struct{}
 	own, hubs  *query[overlay.Node]
@@ -37,7 +39,7 @@ type connection struct {
 	peers *query[overlay.Node] // nil: not seen yet, or a spoke without a site
 }
 
-func newConnection(cfg Config, config *rest.Config, changed func(), fails func(error)) (*connection, error) {
+func newConnection(cfg Config, config *rest.Config, t *trouble, changed func(), fails func(error)) (*connection, error) {
 	config = rest.CopyConfig(config)
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -68,11 +70,13 @@ func newConnection(cfg Config, config *rest.Config, changed func(), fails func(e
 		client:     core.Nodes(),
 		events:     events,
 		others:     others,
-		trouble:    newTrouble(cfg.Log),
+		trouble:    t,
 		changed:    changed,
 		fails:      fails,
+		lapsed:     make(chan struct{}),
 		ownChanged: make(chan struct{}, 1),
 	}
+	c.lapse = sync.OnceFunc(func() { close(c.lapsed) })
 	own := selector{fields: fields.OneTermEqualSelector("metadata.name", cfg.Node).String()}
 	c.own = c.nodes("own node", own, func() {
 		select {

@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 
+	"wg-kube/internal/retry"
 	"wg-kube/internal/watch"
 	"wg-kube/render/overlay"
 )
@@ -46,6 +47,7 @@ type Config struct {
 type Source struct {
 	cfg     Config
 	changed chan struct{}
+	told    *trouble
 	others  []func(context.Context, *connection) // what begins to watch what is no Node
 
 	mu        sync.Mutex
@@ -73,7 +75,7 @@ func New(c Config) (*Source, error) {
 	if wrong := validation.IsValidLabelValue(c.Site); len(wrong) > 0 {
 		return nil, fmt.Errorf("site %q: %s", c.Site, strings.Join(wrong, "; "))
 	}
-	return &Source{cfg: c, changed: make(chan struct{}, 1), sent: sent{}}, nil
+	return &Source{cfg: c, changed: make(chan struct{}, 1), sent: sent{}, told: newTrouble(c.Log)}, nil
 }
 
 // Changed has a signal waiting when Snapshot may return something else than before.
@@ -153,6 +155,15 @@ func (s *Source) Run(ctx context.Context) error {
 	disconnect := func() {}
 	defer func() { disconnect() }()
 	said := ""
+	var lapsed <-chan struct{}
+	var again <-chan time.Time
+	anew := retry.Backoff{First: time.Second, Last: time.Minute}
+	var since time.Time // the connection in use
+	connect := func() {
+		disconnect()
+		disconnect, lapsed = s.connect(ctx, inUse.config)
+		again, since = nil, time.Now()
+	}
 	for files := []string(nil); ctx.Err() == nil; {
 		watched, unwatch, err := watchFiles(ctx, s.cfg.Log, files)
 		if err != nil {
@@ -163,9 +174,8 @@ func (s *Source) Run(ctx context.Context) error {
 			now, err := load(s.cfg.Kubeconfig)
 			switch {
 			case err == nil && !now.equal(inUse):
-				disconnect()
-				disconnect = s.connect(ctx, now.config)
 				inUse, said = now, ""
+				connect()
 			case err != nil && err.Error() != said:
 				said = err.Error()
 				msg := "waits for a credential for the API server"
@@ -182,6 +192,13 @@ func (s *Source) Run(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 			case <-watched:
+			case <-lapsed:
+				if time.Since(since) > time.Minute {
+					anew.Reset()
+				}
+				lapsed, again = nil, time.After(anew.Next())
+			case <-again:
+				connect()
 			}
 		}
 		unwatch()
@@ -200,14 +217,15 @@ func watchFiles(ctx context.Context, log *slog.Logger, files []string) (<-chan s
 }
 
 // connect begins to watch with config. The Nodes shown until then stay until it has seen them all.
-func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect func()) {
+// lapsed is closed when it cannot go on with those that it has.
+func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect func(), lapsed <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
-	conn, err := newConnection(s.cfg, config, s.signal, s.fails)
+	conn, err := newConnection(s.cfg, config, s.told, s.signal, s.fails)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", cmp.Or(s.cfg.Kubeconfig, "in-cluster credential"), err)
 		s.cfg.Log.Error("the credential for the API server is of no use", "err", err)
 		s.fails(err)
-		return cancel
+		return cancel, nil
 	}
 	s.mu.Lock()
 	s.conn, s.trouble = conn, nil
@@ -226,5 +244,5 @@ func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect f
 		s.mu.Unlock()
 		s.signal()
 	})
-	return cancel
+	return cancel, conn.lapsed
 }

@@ -35,6 +35,7 @@ func (c *connection) nodes(what string, s selector, changed func()) *query[overl
 		changed:  changed,
 		trouble:  c.trouble,
 		fails:    c.fails,
+		lapse:    c.lapse,
 		synced:   make(chan struct{}),
 	}
 }

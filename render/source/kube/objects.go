@@ -129,6 +129,7 @@ func (o *Objects[T]) begin(ctx context.Context, c *connection) {
 		changed:  o.signal,
 		trouble:  c.trouble,
 		fails:    o.fails,
+		lapse:    c.lapse,
 		synced:   make(chan struct{}),
 	}
 	go func() {

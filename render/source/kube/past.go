@@ -2,35 +2,48 @@ package kube
 
 import (
 	"context"
-	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
-// samePast is an error if the server does not know the past after which a watch with these options would go on.
+// What the queries of a connection have is of one past of the server: each lists once, and from there on it is told
+// of changes. When one of them cannot go on, because the server was emptied or restored, or has forgotten too much,
+// all of them begin anew on a connection of their own, and what they had is shown until they have everything.
+// Otherwise an emptied server would be believed in parts: our own Node from before, and none beside it.
+
+// goesOn waits for ctx if a request with these options cannot go on from what q has. first: the request is a list.
+func (q *query[T]) goesOn(ctx context.Context, o metav1.ListOptions, first bool) error {
+	select {
+	case <-q.synced:
+	default:
+		return nil // it has nothing yet
+	}
+	if !first {
+		same, err := q.samePast(ctx, o)
+		if err != nil || same {
+			return err
+		}
+	}
+	q.lapse()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// samePast reports whether the server knows the past after which a watch with these options goes on.
 //
 // One that was emptied, or restored from a backup, has lower resource versions than it had. It does not refuse such a
-// watch: it is silent until it has caught up, and what happens until then would not be seen. With this error
-// everything is listed anew.
-func (q *query[T]) samePast(ctx context.Context, o metav1.ListOptions) error {
-	if o.ResourceVersion == "" || o.ResourceVersion == "0" {
-		return nil // it begins with a list
-	}
+// watch: it is silent until it has caught up, and what happens until then would not be seen.
+func (q *query[T]) samePast(ctx context.Context, o metav1.ListOptions) (bool, error) {
 	one, err := q.list(ctx, metav1.ListOptions{LabelSelector: o.LabelSelector, FieldSelector: o.FieldSelector, Limit: 1})
 	if err != nil {
-		return err
+		return false, err
 	}
 	list, err := meta.ListAccessor(one)
 	if err != nil {
-		return err
+		return false, err
 	}
-	now := list.GetResourceVersion()
-	order, err := resourceversion.CompareResourceVersion(o.ResourceVersion, now)
-	if err == nil && order > 0 {
-		return apierrors.NewResourceExpired(fmt.Sprintf("resource version %s is ahead of the server's %s", o.ResourceVersion, now))
-	}
-	return nil
+	order, err := resourceversion.CompareResourceVersion(o.ResourceVersion, list.GetResourceVersion())
+	return err != nil || order <= 0, nil
 }

@@ -40,6 +40,7 @@ type query[T any] struct {
 	changed  func() // its objects are others than before
 	trouble  *trouble
 	fails    func(error) // it cannot list its objects
+	lapse    func()      // it cannot go on from the objects that it has
 
 	stop   context.CancelFunc // its objects stay readable
 	synced chan struct{}      // closed when it has had all its objects once
@@ -127,7 +128,11 @@ func (k listKind) IsWatchListSemanticsUnSupported() bool { return k.plain }
 
 func (q *query[T]) first(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
-	list, err := q.list(ctx, o)
+	err := q.goesOn(ctx, o, true)
+	var list runtime.Object
+	if err == nil {
+		list, err = q.list(ctx, o)
+	}
 	if err != nil {
 		if told := q.failed(ctx, err); told != nil {
 			q.fails(told)
@@ -140,7 +145,7 @@ func (q *query[T]) first(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 
 func (q *query[T]) stream(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
-	err := q.samePast(ctx, o)
+	err := q.goesOn(ctx, o, o.SendInitialEvents != nil && *o.SendInitialEvents)
 	var w watch.Interface
 	if err == nil {
 		w, err = q.watch(ctx, o)

@@ -1,0 +1,116 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"wg-kube/internal/lab"
+	"wg-kube/internal/lab/apiserver"
+)
+
+// TestLightOnTheAPI counts what a spoke asks of the API server: nothing while nothing changes, and what happens to
+// the Nodes that are not its own concern does not reach it.
+func TestLightOnTheAPI(t *testing.T) {
+	c := newCluster(t)
+	quick := c.Admin()
+	quick.QPS = -1
+	others := typedcorev1.NewForConfigOrDie(quick).Nodes()
+	const crowd = 200
+	for i := range crowd {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("other-%d", i)}}
+		if i%2 == 0 { // other spokes, of another site: a hub's concern, and no spoke's
+			n.Labels = map[string]string{"wireguard.kube/peer": "true", "wireguard.kube/site": "elsewhere"}
+		}
+		_, err := others.Create(t.Context(), n, metav1.CreateOptions{})
+		must(t, err)
+	}
+	c.otherHub(t, "10.77.0.0/24")
+	s1 := c.spoke(t, "spoke-1", "192.0.2.11", "100.96.1.1", "--site", "lab", "--vpc-ip", "172.31.0.1")
+	proxy := c.Proxy(t, c.User("system:node:spoke-1", "system:nodes"))
+	c.join(t, s1)
+	s1.use(t, proxy.Config())
+	s1.waitForPeers(t, 1)
+	lab.Eventually(t, hang, "spoke-1 publishes", func() bool {
+		n, err := c.nodes.Get(t.Context(), "spoke-1", metav1.GetOptions{})
+		must(t, err)
+		return n.Annotations["wireguard.kube/public-key"] != ""
+	})
+	time.Sleep(2 * time.Second) // what the start has left to do
+
+	t.Run("a start is three watches and one write", func(t *testing.T) {
+		requests, bytes := proxy.Traffic()
+		watches := map[string]int{}
+		var rest []apiserver.Request
+		for _, r := range requests {
+			if r.Method == http.MethodGet && r.Query.Get("watch") == "true" {
+				watches[r.Query.Get("labelSelector")+r.Query.Get("fieldSelector")]++
+				continue
+			}
+			rest = append(rest, r)
+		}
+		for _, selector := range []string{"metadata.name=spoke-1", "wireguard.kube/hub=true", "wireguard.kube/peer=true,wireguard.kube/site=lab"} {
+			if watches[selector] != 1 {
+				t.Errorf("%d watches of %s", watches[selector], selector)
+			}
+			delete(watches, selector)
+		}
+		if len(watches) > 0 || len(rest) != 1 || rest[0].Method != http.MethodPatch || rest[0].Path != "/api/v1/nodes/spoke-1" {
+			t.Errorf("beside them: %v, %v", watches, rest)
+		}
+		lab.Figure(t, "a spoke's start beside %d other Nodes: %d requests, %d bytes", crowd, len(requests), bytes)
+	})
+	t.Run("at rest, while all others change", func(t *testing.T) {
+		for i := range crowd {
+			patch := fmt.Sprintf(`{"metadata":{"annotations":{"example.org/beat":"%d","wireguard.kube/allowed-ips":"10.1.%[1]d.0/24"}}}`, i)
+			_, err := others.Patch(context.Background(), fmt.Sprintf("other-%d", i), types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+			must(t, err)
+		}
+		time.Sleep(2 * time.Second)
+		requests, bytes := proxy.Traffic()
+		// A bookmark may come in between, of some hundred bytes; the changes have some hundred each.
+		if len(requests) > 0 || bytes > 10*crowd {
+			t.Errorf("%d bytes, and %v", bytes, requests)
+		}
+		lab.Figure(t, "%d other Nodes change: %d requests, %d bytes", crowd, len(requests), bytes)
+	})
+	t.Run("its own Node and its hub change", func(t *testing.T) {
+		ino, changed := s1.identity(t, proposals+"/wg0.conf")
+		c.annotate(t, "spoke-1", "example.org/beat", "1")
+		c.annotate(t, "other-hub", "example.org/beat", "1")
+		time.Sleep(2 * time.Second)
+		if i, c := s1.identity(t, proposals+"/wg0.conf"); i != ino || c != changed {
+			t.Error("the proposal was written")
+		}
+		if requests, bytes := proxy.Traffic(); len(requests) > 0 || bytes == 0 {
+			t.Errorf("%d bytes, and %v", bytes, requests)
+		}
+	})
+	t.Run("a restart writes once more, and changes nothing", func(t *testing.T) {
+		before, err := c.nodes.Get(t.Context(), "spoke-1", metav1.GetOptions{})
+		must(t, err)
+		s1.restartRender(s1.flags...)
+		lab.Eventually(t, hang, "it has started", func() bool { return strings.Contains(s1.render.said(), "msg=published") })
+		time.Sleep(time.Second)
+		writes := 0
+		requests, _ := proxy.Traffic()
+		for _, r := range requests {
+			if r.Method != http.MethodGet {
+				writes++
+			}
+		}
+		after, err := c.nodes.Get(t.Context(), "spoke-1", metav1.GetOptions{})
+		must(t, err)
+		if writes != 1 || after.ResourceVersion != before.ResourceVersion {
+			t.Errorf("%d writes, resource version %s and then %s", writes, before.ResourceVersion, after.ResourceVersion)
+		}
+	})
+}
