@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -16,6 +17,7 @@ import (
 
 // Proxy passes on what one client asks of the server, in the client's name. It counts, and it can be a bad server.
 type Proxy struct {
+	t    testing.TB
 	http *httptest.Server
 
 	mu       sync.Mutex
@@ -46,7 +48,7 @@ func (s *Server) Proxy(t testing.TB, as *rest.Config) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{}
+	p := &Proxy{t: t}
 	p.under, p.cut = context.WithCancel(context.Background())
 	server := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(to) },
@@ -78,6 +80,12 @@ func (s *Server) Proxy(t testing.TB, as *rest.Config) *Proxy {
 
 // Config is the client's credential for the proxy.
 func (p *Proxy) Config() *rest.Config { return &rest.Config{Host: p.http.URL} }
+
+// Serve listens on l as well, such as "kubectl proxy" does on a node, until the test ends.
+func (p *Proxy) Serve(l net.Listener) {
+	p.t.Cleanup(func() { _ = l.Close() })
+	go func() { _ = http.Serve(l, p.http.Config.Handler) }()
+}
 
 // Use answers every request in this way from now on, and ends those that are under way; nil: as the server does.
 func (p *Proxy) Use(bad Answer) {
