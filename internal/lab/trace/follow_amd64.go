@@ -30,6 +30,33 @@ type tracer struct {
 	domains map[int]int   // of open sockets, by file descriptor
 }
 
+// Where registers are in the user area of a process, which begins with them in the order of unix.PtraceRegs.
+const (
+	offsetRax     = 10 * 8
+	offsetOrigRax = 15 * 8
+	endOfRsp      = 20 * 8
+)
+
+// registers reads those that a system call is made with. A User-mode Linux gives them out one by one only.
+func registers(tid int, r *unix.PtraceRegs) error {
+	err := unix.PtraceGetRegs(tid, r)
+	if !errors.Is(err, unix.EIO) {
+		return err
+	}
+	b := make([]byte, binary.Size(r))
+	if _, err := unix.PtracePeekUser(tid, 0, b[:endOfRsp]); err != nil {
+		return err
+	}
+	_, err = binary.Decode(b, binary.NativeEndian, r)
+	return err
+}
+
+// poke sets one of them.
+func poke(tid int, offset uintptr, to uint64) error {
+	_, err := unix.PtracePokeUser(tid, offset, binary.NativeEndian.AppendUint64(nil, to))
+	return err
+}
+
 // noCall is the number of no system call.
 const noCall = ^uint64(0)
 
@@ -69,11 +96,11 @@ func follow(args []string) (int, error) {
 	}
 	const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
 	if err := unix.PtraceSetOptions(t.pid, options); err != nil {
-		return 1, err
+		return 1, fmt.Errorf("options: %w", err)
 	}
 	if t.orders.Load().Clock != 0 {
 		if err := t.hideVDSO(); err != nil {
-			return 1, err
+			return 1, fmt.Errorf("vdso: %w", err)
 		}
 	}
 	go func() {
@@ -131,7 +158,7 @@ func (t *tracer) loop() (int, error) {
 		case !ws.Stopped():
 		case ws.StopSignal() == unix.SIGTRAP|0x80:
 			if err := t.stop(tid); err != nil && !errors.Is(err, unix.ESRCH) {
-				return 1, err
+				return 1, fmt.Errorf("at a call: %w", err)
 			}
 		case ws.StopSignal() == unix.SIGTRAP: // a thread was made
 		case !known[tid] && ws.StopSignal() == unix.SIGSTOP: // this is it
@@ -145,8 +172,8 @@ func (t *tracer) loop() (int, error) {
 // stop is a thread that enters or leaves a call.
 func (t *tracer) stop(tid int) error {
 	var r unix.PtraceRegs
-	if err := unix.PtraceGetRegs(tid, &r); err != nil {
-		return err
+	if err := registers(tid, &r); err != nil {
+		return fmt.Errorf("registers: %w", err)
 	}
 	if c := t.inside[tid]; c != nil {
 		delete(t.inside, tid)
@@ -177,8 +204,7 @@ func (t *tracer) stop(tid int) error {
 		if t.since == t.order.Kill {
 			fmt.Printf("killed at step %d: %s %s\n", t.since, name, to)
 			c.fail = unix.EINTR // the call is not made, whatever the kernel does first
-			r.Orig_rax = noCall
-			return errors.Join(unix.PtraceSetRegs(tid, &r), unix.Kill(t.pid, unix.SIGKILL))
+			return errors.Join(poke(tid, offsetOrigRax, noCall), unix.Kill(t.pid, unix.SIGKILL))
 		}
 	}
 	for i, f := range t.order.Faults {
@@ -191,8 +217,7 @@ func (t *tracer) stop(tid int) error {
 		}
 		fmt.Printf("failed %s %s: %v\n", name, to, f.Errno)
 		c.fail = f.Errno
-		r.Orig_rax = noCall
-		return unix.PtraceSetRegs(tid, &r)
+		return poke(tid, offsetOrigRax, noCall)
 	}
 	return nil
 }
@@ -201,8 +226,7 @@ func (t *tracer) stop(tid int) error {
 func (t *tracer) leave(tid int, c *call, r *unix.PtraceRegs) error {
 	switch {
 	case c.fail != 0:
-		r.Rax = uint64(-int64(c.fail))
-		return unix.PtraceSetRegs(tid, r)
+		return poke(tid, offsetRax, uint64(-int64(c.fail)))
 	case c.number == unix.SYS_SOCKET && int64(r.Rax) >= 0:
 		t.domains[int(r.Rax)] = int(r.Rdi)
 	case c.number == unix.SYS_CLOCK_GETTIME && r.Rdi == unix.CLOCK_REALTIME && r.Rax == 0 && t.order.Clock != 0:
@@ -340,7 +364,7 @@ func domain(d int) string {
 // hideVDSO takes from the program the page in which it reads the clock without a system call.
 func (t *tracer) hideVDSO() error {
 	var r unix.PtraceRegs
-	if err := unix.PtraceGetRegs(t.pid, &r); err != nil {
+	if err := registers(t.pid, &r); err != nil {
 		return err
 	}
 	word := func(at uintptr) (uint64, error) {
