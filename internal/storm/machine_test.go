@@ -238,9 +238,11 @@ func (m *machine) kernel() string {
 		fmt.Fprintf(&b, "== ip %s rule\n%s", family, number.ReplaceAllString(m.shown("ip", family, "rule"), ""))
 	}
 	fmt.Fprintf(&b, "== nft\n%s", m.shown("nft", "list", "ruleset"))
-	fmt.Fprintf(&b, "== src_valid_mark %s", m.shown("cat", "/proc/sys/net/ipv4/conf/all/src_valid_mark"))
+	fmt.Fprintf(&b, "== src_valid_mark %s", m.shown("cat", validMark))
 	return b.String()
 }
+
+const validMark = "/proc/sys/net/ipv4/conf/all/src_valid_mark"
 
 var (
 	linkLocal = regexp.MustCompile(`(?m)^.*fe80::.*\n`) // random on a TUN

@@ -29,7 +29,7 @@ var meddling = []struct{ name, script string }{
 	{"an address comes", "ip address add 10.55.0.1/24 dev $IFACE"},
 	{"all addresses go", "ip address flush dev $IFACE"},
 	{"a route goes", "ip route delete $(ip route show dev $IFACE proto 151 | awk '{print $1; exit}') dev $IFACE"},
-	{"all routes of IPv6 go", "ip -6 route flush dev $IFACE"},
+	{"all routes of IPv6 go", "ip -6 route flush dev $IFACE proto 151"},
 	{"a rule goes", "ip rule delete fwmark 51820 not; ip rule delete table 51820"},
 	{"an exemption goes", "ip -6 rule delete table main suppress_prefixlength 0"},
 	{"the firewall goes", "nft delete table ip wg-quick-wg1"},
@@ -162,6 +162,7 @@ func (m *machine) endsAsNew(f *files) {
 	fresh := newMachine(m.t)
 	fresh.Run(m.t, "sh", "-ec", foreign)
 	fresh.put(f)
+	fresh.Run(m.t, "sh", "-c", fmt.Sprintf("echo %s >%s", strings.TrimSpace(m.shown("cat", validMark)), validMark)) // it is never set back
 	fresh.start()
 	fresh.rest()
 	if got, want := m.state(), fresh.state(); got != want {
