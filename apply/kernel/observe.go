@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -98,9 +99,13 @@ func readDevice(live *plan.Live, dev *wgtypes.Device) {
 	live.PrivateKey = wgquick.SecretKey(dev.PrivateKey)
 	live.ListenPort = uint16(dev.ListenPort)
 	live.FwMark = uint32(dev.FirewallMark)
-	live.Peers = make([]plan.Peer, len(dev.Peers))
+	inOrder := make([]*wgtypes.Peer, len(dev.Peers)) // pointers: there may be ten thousand to sort, and a peer is large
 	for i := range dev.Peers {
-		p := &dev.Peers[i]
+		inOrder[i] = &dev.Peers[i]
+	}
+	slices.SortFunc(inOrder, func(a, b *wgtypes.Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) })
+	live.Peers = make([]plan.Peer, len(inOrder))
+	for i, p := range inOrder {
 		live.Peers[i] = plan.Peer{
 			PublicKey:     wgquick.PublicKey(p.PublicKey),
 			PresharedKey:  wgquick.SecretKey(p.PresharedKey),
@@ -112,7 +117,6 @@ func readDevice(live *plan.Live, dev *wgtypes.Device) {
 			TxBytes:       p.TransmitBytes,
 		}
 	}
-	slices.SortFunc(live.Peers, func(a, b plan.Peer) int { return slices.Compare(a.PublicKey[:], b.PublicKey[:]) })
 }
 
 func addrPort(a *net.UDPAddr) netip.AddrPort {

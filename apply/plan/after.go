@@ -59,14 +59,14 @@ func (m *model) result() Live {
 			p.AllowedIPs = append(p.AllowedIPs, a)
 		}
 	}
-	l.Peers = nil
+	l.Peers = make([]Peer, 0, len(m.peers))
 	for _, p := range m.peers {
 		if m.dirty[p] {
 			slices.SortFunc(p.AllowedIPs, netip.Prefix.Compare)
 		}
 		l.Peers = append(l.Peers, *p)
 	}
-	slices.SortFunc(l.Peers, comparePeers)
+	l.Peers = sorted(l.Peers)
 	l.Routes = nil
 	for _, r := range m.routes {
 		l.Routes = append(l.Routes, r...)

@@ -157,3 +157,17 @@ func diffPrefixes(want, live []netip.Prefix) (gained, lost []netip.Prefix) {
 }
 
 func comparePeers(a, b Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) }
+
+// sorted are the peers by public key. A peer is large, and there may be ten thousand: their places are sorted first.
+func sorted(peers []Peer) []Peer {
+	at := make([]*Peer, len(peers))
+	for i := range peers {
+		at[i] = &peers[i]
+	}
+	slices.SortFunc(at, func(a, b *Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) })
+	out := make([]Peer, len(at))
+	for i, p := range at {
+		out[i] = *p
+	}
+	return out
+}

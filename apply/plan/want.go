@@ -170,8 +170,7 @@ func (r *reader) peers() []Peer {
 			Keepalive:    p.PersistentKeepalive,
 		})
 	}
-	slices.SortFunc(all, comparePeers)
-	return all
+	return sorted(all)
 }
 
 // resolve returns the address of an endpoint; zero: none, or not resolved yet.
