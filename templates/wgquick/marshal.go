@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -16,7 +17,6 @@ var fileText string
 var fileTemplate = template.Must(template.New("wgquick.conf").Funcs(template.FuncMap{
 	"prefixes": joinPrefixes,
 	"words":    func(s []string) string { return strings.Join(s, ", ") },
-	"rfc3339":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 }).Parse(fileText))
 
 // Marshal writes the file. It parses what it wrote and compares: the result means c, or there is an error.
@@ -34,7 +34,7 @@ func (c *Config) Written() ([]byte, *Config, error) {
 		}
 	}
 	var out bytes.Buffer
-	if err := fileTemplate.Execute(&out, c); err != nil {
+	if err := fileTemplate.Execute(&out, text{c, texts(c.Peers)}); err != nil {
 		return nil, nil, err
 	}
 	if c.End {
@@ -50,6 +50,42 @@ func (c *Config) Written() ([]byte, *Config, error) {
 		return nil, nil, fmt.Errorf("%s: no file says this: what was written reads back as something else", what)
 	}
 	return out.Bytes(), back, nil
+}
+
+// text is a Config as the template writes it: there may be ten thousand peers, and a template is slow to ask each of
+// its fields what it is.
+type text struct {
+	*Config
+	Peers []peerText
+}
+
+// peerText is a peer in words. An empty one is not said.
+type peerText struct {
+	Origin, Held                                                       string
+	PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive string
+}
+
+func texts(peers []Peer) []peerText {
+	out := make([]peerText, len(peers))
+	for i := range peers {
+		p, t := &peers[i], &out[i]
+		if t.Origin = p.Origin.String(); t.Origin != "" && p.Origin.UID != "" {
+			t.Origin += " " + p.Origin.UID
+		}
+		if !p.Held.IsZero() {
+			t.Held = p.Held.UTC().Format(time.RFC3339)
+		}
+		t.PublicKey = p.PublicKey.String()
+		if !p.PresharedKey.IsZero() {
+			t.PresharedKey = p.PresharedKey.Reveal()
+		}
+		t.AllowedIPs = joinPrefixes(p.AllowedIPs)
+		t.Endpoint = p.Endpoint.String()
+		if p.PersistentKeepalive != 0 {
+			t.PersistentKeepalive = strconv.Itoa(int(p.PersistentKeepalive))
+		}
+	}
+	return out
 }
 
 func joinPrefixes(ps []netip.Prefix) string {
