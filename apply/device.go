@@ -27,7 +27,10 @@ type meaning struct {
 // device makes the device what the file in force says.
 func (i *iface) device(ctx context.Context, l *look) {
 	inForce := &i.files.inForce
-	live, err := i.System.Observe(ctx, i.name)
+	if i.observed == nil {
+		i.observe(ctx)
+	}
+	live, err := i.observed()
 	if err != nil {
 		l.fail(err)
 		return
@@ -105,6 +108,21 @@ func leaveAsLive(want *plan.Desired, live plan.Live) {
 	want.MTU = live.MTU
 	for n := range want.Peers {
 		want.Peers[n].Endpoint = netip.AddrPort{}
+	}
+}
+
+// observe starts to read the device. It is told what changes from now on, and looks again then.
+func (i *iface) observe(ctx context.Context) {
+	var live plan.Live
+	var err error
+	done := make(chan struct{})
+	go func() {
+		live, err = i.System.Observe(ctx, i.name)
+		close(done)
+	}()
+	i.observed = func() (plan.Live, error) {
+		<-done
+		return live, err
 	}
 }
 

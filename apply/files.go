@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"wg-kube/apply/plan"
 	"wg-kube/internal/atomicfile"
 	"wg-kube/internal/watch"
 	"wg-kube/templates/wgquick"
@@ -33,8 +34,9 @@ type files struct {
 // parsed is a file that need not be parsed again until it changes.
 type parsed struct {
 	text
-	config *wgquick.Config // nil: there is no file, or it has faults
-	err    error
+	changed bool            // by the last fetch: not parsed yet
+	config  *wgquick.Config // nil: there is no file, or it has faults
+	err     error
 }
 
 func (c Config) files(iface string) *files {
@@ -48,15 +50,23 @@ func (c Config) files(iface string) *files {
 	}
 }
 
-// read looks at both files. The error is notYet, and nothing has changed, while the file in force is being written.
-// A proposal that is being written is left alone; wait is when to look again.
+// read fetches both files and parses them.
 func (f *files) read() (wait time.Duration, err error) {
+	if wait, err = f.fetch(); err == nil {
+		f.parse()
+	}
+	return wait, err
+}
+
+// fetch reads both files, which are to be parsed then. The error is notYet, and nothing has changed, while the file in
+// force is being written. A proposal that is being written is left alone; wait is when to look again.
+func (f *files) fetch() (wait time.Duration, err error) {
 	var soon notYet
 	t, err := readInForce(f.path, &f.settle)
 	if errors.As(err, &soon) {
 		return time.Duration(soon), soon
 	}
-	f.inForce.take(f.path, t, err, wgquick.Allow{})
+	f.inForce.take(t, err)
 	if !f.takesProposals {
 		return 0, nil
 	}
@@ -64,8 +74,17 @@ func (f *files) read() (wait time.Duration, err error) {
 	if errors.As(err, &soon) {
 		return time.Duration(soon), nil
 	}
-	f.proposal.take(f.proposalPath, t, err, Allowed())
+	f.proposal.take(t, err)
 	return 0, nil
+}
+
+// changed reports whether a file that was fetched is another one than before.
+func (f *files) changed() bool { return f.inForce.changed || f.proposal.changed }
+
+// parse reads what the files say that have changed.
+func (f *files) parse() {
+	f.inForce.parse(f.path, wgquick.Allow{})
+	f.proposal.parse(f.proposalPath, Allowed())
 }
 
 // readQuiet reads both files when they are quiet.
@@ -79,20 +98,24 @@ func (f *files) readQuiet(ctx context.Context) error {
 	}
 }
 
-// take parses what was read, unless it is what was parsed before.
-func (p *parsed) take(name string, t *text, err error, a wgquick.Allow) {
+// take takes in what was read.
+func (p *parsed) take(t *text, err error) {
 	if err != nil {
 		*p = parsed{err: err}
 		return
 	}
-	if p.hash != t.hash {
-		p.config, p.err = parse(name, t.b, a)
-		if p.err != nil {
+	p.changed = p.hash != t.hash
+	p.text = *t
+}
+
+// parse parses what was taken in, unless it is what was parsed before.
+func (p *parsed) parse(name string, a wgquick.Allow) {
+	if p.changed {
+		if p.config, p.err = parse(name, p.b, a); p.err != nil {
 			p.config = nil
 		}
 	}
-	p.text = *t
-	p.b = nil // it would only take up room
+	p.changed, p.b = false, nil // the text would only take up room
 }
 
 // missing reports whether there is no file.
@@ -109,6 +132,7 @@ func (p *parsed) faults() []string {
 // draft is what the file in force should be.
 type draft struct {
 	config  *wgquick.Config
+	want    plan.Desired // what it means
 	held    []Held
 	refused []string // what the machine cannot have, and is left out
 	b       []byte   // config as a file; nil: not written down yet

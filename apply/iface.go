@@ -35,8 +35,9 @@ type iface struct {
 	tidied   bool          // nothing is left of what was killed before we began
 	promoted promotion
 	meaning  meaning
-	right    bool // at the last look at the device it was as the file in force says
-	half     bool // the last plan stopped half way: what differs may be our own doing
+	observed func() (plan.Live, error) // what was read of the device ahead of its turn; nil: nothing
+	right    bool                      // at the last look at the device it was as the file in force says
+	half     bool                      // the last plan stopped half way: what differs may be our own doing
 	said     said
 	silent   bool            // the caller has it from the look
 	gone     time.Time       // since when the file in force is missing; zero: it is there, or never was
@@ -62,8 +63,10 @@ func (a promotion) again(b promotion) bool {
 // look is what came of one look.
 type look struct {
 	status  status.Status
-	again   time.Duration  // when to look again, for a file is being written or a deadline is near; zero: no need
-	early   bool           // nothing was done: the file in force is being written, or somebody else is at work
+	again   time.Duration // when to look again, for a file is being written or a deadline is near; zero: no need
+	early   bool          // nothing was done: the file in force is being written, or somebody else is at work
+	idle    bool          // the files are what they were, and the device was not looked at
+	took    time.Duration
 	peers   int            // in the file in force
 	steps   int            // done
 	drift   bool           // though the file has not changed
@@ -105,10 +108,16 @@ func (i *iface) look(ctx context.Context, device bool) look {
 	}
 	defer unlock()
 	i.tidy()
-	wait, err := i.files.read()
+	wait, err := i.files.fetch()
 	if err != nil { // the file in force is being written
 		return look{status: i.status, again: wait, early: true}
 	}
+	i.observed = nil
+	idle := !i.files.changed()
+	if device || !idle {
+		i.observe(ctx) // while the files are parsed
+	}
+	i.files.parse()
 	i.remembered()
 	before := i.status
 	l := look{again: wait, status: status.Status{
@@ -130,6 +139,7 @@ func (i *iface) look(ctx context.Context, device bool) look {
 		i.log.Error("the status is not written", "err", err)
 		l.err = cmp.Or(l.err, err)
 	}
+	l.idle = idle && l.err == nil && l.live == nil
 	return l
 }
 
@@ -285,6 +295,9 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 		changed, err = f.write(next)
 	}
 	if changed {
+		if len(next.refused) == 0 {
+			i.meaning = meaning{hash: f.inForce.hash, resolved: now.resolved, want: next.want}
+		}
 		i.log.Info("promoted", "path", f.path, "peers", len(next.config.Peers), "held", len(next.held), "refused", len(next.refused))
 	}
 	now.inForce, now.err = f.inForce.hash, err
@@ -303,7 +316,7 @@ func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, accept bool) (
 	if err != nil {
 		return nil, err
 	}
-	next.config, next.refused = most.Config, faultLines(most.Refused)
+	next.config, next.want, next.refused = most.Config, most.Want, faultLines(most.Refused)
 	if len(most.Refused) > 0 {
 		next.letGo(i.files.proposalPath)
 	}

@@ -186,10 +186,9 @@ type loop struct {
 // state is what others may know of a loop.
 type state struct {
 	last   look
-	live   *plan.Live    // the device when it was last looked at; nil: never
-	took   time.Duration // the last look
-	looked bool          // at least once, and the file in force was not being written
-	since  time.Time     // of the look under way; zero: there is none
+	live   *plan.Live // the device when it was last looked at; nil: never
+	looked bool       // at least once, and the file in force was not being written
+	since  time.Time  // of the look under way; zero: there is none
 
 	looks, failures, steps int            // so far
 	repairs                map[string]int // so far, by kind; never changed, only replaced
@@ -231,7 +230,11 @@ func (l *loop) run(ctx context.Context, tell func()) {
 			next = min(next, got.again)
 		}
 		timer := time.NewTimer(next)
-		sleep(ctx, c.Settle) // what comes meanwhile is one change
+		settle := c.Settle // what comes meanwhile is one change
+		if got.idle {
+			settle = min(settle, got.took) // half of a core at most goes into the comings and goings of others
+		}
+		sleep(ctx, settle)
 		for rest := true; rest; {
 			rest = false
 			select {
@@ -279,7 +282,8 @@ func (l *loop) look(ctx context.Context, device bool) look {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := &l.now
-	n.last, n.took, n.since = got, time.Since(began), time.Time{}
+	got.took = time.Since(began)
+	n.last, n.since = got, time.Time{}
 	n.looked = n.looked || !got.early
 	n.looks++
 	n.steps += got.steps

@@ -252,3 +252,40 @@ func TestNamesAreAskedForAgain(t *testing.T) {
 	h.run(t)
 	h.eventually(t, "the endpoint is set in the end", func() bool { return strings.Contains(h.kernel.sent(), "endpoint 192.0.2.7:51820") })
 }
+
+// What others write in the same folder, such as the temporary file before a rename, must not make the rename wait.
+func TestLookThatFindsNothingIsIdle(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	for _, c := range []struct {
+		name   string
+		before func()
+		device bool
+		idle   bool
+	}{
+		{"a new proposal", func() {}, false, false},
+		{"nothing", func() {}, false, true},
+		{"a temporary file", func() { h.write(t, filepath.Join(h.Proposals, ".wg0.conf.new"), "half") }, false, true},
+		{"another proposal", func() { h.write(t, h.proposal("wg0"), rendered(t, 1, 2, 3)) }, false, false},
+		{"the device is looked at", func() {}, true, false},
+	} {
+		c.before()
+		if l := h.look(t, i, c.device); l.idle != c.idle || l.err != nil {
+			t.Errorf("%s: idle is %v: %v", c.name, l.idle, l.err)
+		}
+	}
+}
+
+func TestAProposalIsGivenItsMeaningOnce(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	h.look(t, i, true)
+	asked := 0
+	h.kernel.asked = func() { asked++ }
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2, 3))
+	if l := h.look(t, i, false); l.steps != 2 || asked != 1 {
+		t.Errorf("%d steps, %d questions about the machine", l.steps, asked)
+	}
+}

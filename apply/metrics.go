@@ -40,7 +40,7 @@ func rows() []metric {
 		row("looks_total", "Looks at the files and the device.", counter, func(s state) float64 { return float64(s.looks) }),
 		row("failures_total", "Looks that failed and were tried again.", counter, func(s state) float64 { return float64(s.failures) }),
 		row("steps_total", "Changes made to the device.", counter, func(s state) float64 { return float64(s.steps) }),
-		row("look_seconds", "How long the last look took.", gauge, func(s state) float64 { return s.took.Seconds() }),
+		row("look_seconds", "How long the last look took.", gauge, func(s state) float64 { return s.last.took.Seconds() }),
 	}
 }
 
