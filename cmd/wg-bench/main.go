@@ -21,7 +21,7 @@ func main() { os.Exit(cli.Run(root(), os.Args[1:])) }
 
 func root() *cobra.Command {
 	c := &cobra.Command{Use: "wg-bench", Short: "Measure the pipeline and the tunnel"}
-	c.AddCommand(pipelineCommand())
+	c.AddCommand(pipelineCommand(), tunnelCommand())
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,7 @@ func pipelineCommand() *cobra.Command {
 					return err
 				}
 			}
+			c.Sizes, c.Nodes = positive(c.Sizes), positive(c.Nodes)
 			c.Say = cmd.ErrOrStderr()
 			run, err := pipeline.Run(cmd.Context(), c)
 			if run == nil {
@@ -41,13 +43,19 @@ func pipelineCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Bin, "bin", "", "folder of wg-apply, wg-render and wg-device (default: that of wg-bench)")
-	f.IntSliceVar(&c.Sizes, "sizes", []int{10, 100, 1_000, 10_000}, "numbers of peers")
+	f.IntSliceVar(&c.Sizes, "sizes", []int{10, 100, 1_000, 10_000}, "numbers of peers; 0: none")
 	f.IntVar(&c.Rounds, "rounds", 30, "changes measured of each kind, at each number of peers")
 	f.DurationVar(&c.Bounded, "bounded", 2*time.Minute, "start no further round of one size after so long")
 	f.IntVar(&c.QuickUp, "wg-quick-up", 1_000, "time wg-quick up with at most so many peers")
 	f.DurationVar(&c.Rest, "rest", time.Minute, "watch the daemons for so long when nothing happens; 0: not at all")
+	f.IntSliceVar(&c.Nodes, "nodes", []int{1_000, 5_000}, "sizes of clusters, on an API server that is built if need be; 0: none")
+	f.IntVar(&c.Burst, "burst", 1_000, "Nodes of the largest cluster that are annotated at once")
 	out.flags(f)
 	return cmd
+}
+
+func positive(all []int) []int {
+	return slices.DeleteFunc(all, func(n int) bool { return n <= 0 })
 }
 
 // output is where a run goes beside standard output.

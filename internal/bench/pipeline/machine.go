@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"wg-kube/internal/bench/proc"
 	"wg-kube/internal/lab/hosts"
 )
 
@@ -118,14 +119,14 @@ func (d *daemon) said() string {
 func (d *daemon) untilQuiet(ctx context.Context) error {
 	const quiet = 300 * time.Millisecond // longer than --settle
 	for end := time.Now().Add(hang); ; {
-		before, err := cpuOf(d.cmd.Process.Pid)
+		before, err := proc.CPU(d.cmd.Process.Pid)
 		if err != nil {
 			return fmt.Errorf("%w; %s", err, d.said())
 		}
 		if err := pause(ctx, quiet); err != nil {
 			return err
 		}
-		now, err := cpuOf(d.cmd.Process.Pid)
+		now, err := proc.CPU(d.cmd.Process.Pid)
 		if err == nil && now-before < 2*time.Millisecond {
 			return nil
 		}

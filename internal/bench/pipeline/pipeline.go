@@ -51,6 +51,11 @@ func Run(ctx context.Context, c Config) (*bench.Run, error) {
 			return &m.Run, fmt.Errorf("%d peers: %w", n, err)
 		}
 	}
+	for _, n := range c.Nodes {
+		if err := m.cluster(ctx, n); err != nil {
+			return &m.Run, fmt.Errorf("%d nodes: %w", n, err)
+		}
+	}
 	return &m.Run, nil
 }
 

@@ -13,6 +13,12 @@ func Tables() []bench.Table {
 			Series: []string{messagesInForce, messagesProposal, packetsSent, packetsLost}},
 		{Title: "At rest", Size: "peers",
 			Series: []string{restInForce, restProposal, restWrites, memoryInForce, memoryProposal}},
+		{Title: "One prefix more in an annotation, on a real API server", Size: "nodes",
+			Series: []string{toWatch, toDevice, moreThan}},
+		{Title: "Many Nodes annotated at once", Size: "nodes",
+			Series: []string{burstTook, burstFiles, burstMade}},
+		{Title: "A cluster at rest", Size: "nodes",
+			Series: []string{restHubRender, restHubApply, clusterWrites, clusterRequest, renderOfHub, applyOfHub, renderOfSpoke, applyOfSpoke}},
 	}
 }
 
@@ -55,5 +61,17 @@ func Targets() []bench.Target {
 	for _, n := range []int{10, 100, 1_000, 10_000} {
 		targets = append(targets, bench.Target{What: "packets lost by another peer", Series: packetsLost, Size: n, AtMost: 0})
 	}
-	return targets
+	for _, n := range []int{1_000, 5_000} {
+		targets = append(targets,
+			bench.Target{What: "annotation to device, more than a bare watch, median", Series: moreThan, Size: n, AtMost: 100},
+			bench.Target{What: "annotation to device, more than a bare watch, p99", Series: moreThan, Size: n, Of: bench.P99, AtMost: 300})
+	}
+	return append(targets,
+		bench.Target{What: "burst of 1,000 Nodes: device complete after the last event", Series: burstTook, Size: 5_000, AtMost: 2_000},
+		bench.Target{What: "burst of 1,000 Nodes: proposals", Series: burstFiles, Size: 5_000, AtMost: 5},
+		bench.Target{What: "files written at rest", Series: clusterWrites, Size: 5_000, AtMost: 0},
+		bench.Target{What: "API requests at rest", Series: clusterRequest, Size: 5_000, AtMost: 0},
+		bench.Target{What: "memory, hub, wg-render", Series: renderOfHub, Size: 5_000, AtMost: 90},
+		bench.Target{What: "memory, spoke at rest, wg-render", Series: renderOfSpoke, Size: 5_000, AtMost: 40},
+		bench.Target{What: "memory, spoke at rest, wg-apply", Series: applyOfSpoke, Size: 5_000, AtMost: 15})
 }

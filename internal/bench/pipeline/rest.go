@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"wg-kube/internal/bench/proc"
 )
 
 // writes counts what is created or written in folders.
@@ -58,7 +60,7 @@ func (m *measuring) atRest(ctx context.Context, folders []string, daemons ...*da
 	}
 	cpu := func() (all []time.Duration, err error) {
 		for _, d := range daemons {
-			c, err := cpuOf(d.cmd.Process.Pid)
+			c, err := proc.CPU(d.cmd.Process.Pid)
 			if err != nil {
 				return nil, fmt.Errorf("%w; %s", err, d.said())
 			}
@@ -79,15 +81,19 @@ func (m *measuring) atRest(ctx context.Context, folders []string, daemons ...*da
 		return nil, nil, err
 	}
 	took := time.Since(began)
+	written = w.stop()
+	for name := range written {
+		m.note("Written at rest: " + name + ".")
+	}
 	for i := range after {
 		percent = append(percent, 100*float64(after[i]-before[i])/float64(took))
 	}
-	return percent, w.stop(), nil
+	return percent, written, nil
 }
 
 // memory takes in what a daemon has in memory.
 func (m *measuring) memory(name string, size int, d *daemon) error {
-	mb, err := memoryOf(d.cmd.Process.Pid)
+	mb, err := proc.Memory(d.cmd.Process.Pid)
 	if err != nil {
 		return fmt.Errorf("%w; %s", err, d.said())
 	}
