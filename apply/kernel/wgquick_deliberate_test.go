@@ -69,12 +69,6 @@ var deliberate = []*difference{
 			locked := c.Interface.MTU == 0 && hasEndpoint(c) && strings.Contains(strings.Join(theirs["IPv4"], ""), " mtu lock ")
 			return locked && drop("mtu", theirs, ours)
 		}},
-	{what: "An IPv4 endpoint in IPv6 form is the IPv4 endpoint",
-		differs: func(c *wgquick.Config, theirs, ours state) bool {
-			mapped := slices.ContainsFunc(c.Peers, func(p wgquick.Peer) bool { return strings.HasPrefix(p.Endpoint.Host, "::ffff:") })
-			mtu, wg := mapped && drop("mtu", theirs, ours), mapped && drop("wg", theirs, ours)
-			return mtu || wg
-		}},
 	{what: "An IPv4 prefix in IPv6 form is the IPv4 prefix",
 		differs: func(c *wgquick.Config, theirs, ours state) bool {
 			mapped := strings.Contains(strings.Join(theirs["wg"], ""), "::ffff:")
