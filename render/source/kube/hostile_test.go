@@ -148,7 +148,7 @@ func TestHostile(t *testing.T) {
 		"peer-route":  {`{"publicKey":"` + keyOf("peer-route") + `","allowedIPs":["0.0.0.0/0","::/0"]}`, "a default route is not granted to a WireGuardPeer"},
 		"peer-thief":  {`{"publicKey":"` + keyOf("peer-thief") + `","allowedIPs":["10.99.2.0/25"]}`, "held by Secret/"},
 		"peer-secret": {`{"publicKey":"` + keyOf("peer-secret") + `","allowedIPs":["10.57.1.0/24"],"presharedKeySecretRef":{"name":"nowhere"}}`, "there is no Secret nowhere"},
-		"peer-other":  {`{"publicKey":"` + keyOf("peer-other") + `","allowedIPs":["10.57.2.0/24"],"presharedKeySecretRef":{"name":"secret-half","key":"public-key"}}`, "has no public-key yet"},
+		"peer-other":  {`{"publicKey":"` + keyOf("peer-other") + `","allowedIPs":["10.57.2.0/24"],"presharedKeySecretRef":{"name":"secret-half","key":"public-key"}}`, "there is no public-key in Secret secret-half yet"},
 	}
 	for name, s := range nodes {
 		n := node(name, []string{"peer=true"}, nil)

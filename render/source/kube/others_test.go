@@ -288,9 +288,9 @@ func TestWireGuardPeers(t *testing.T) {
 		}
 	}
 	put(map[string]string{"other": aliceKey}, "")
-	says("the Secret psk has no k yet")
+	says("there is no k in Secret psk yet")
 	put(map[string]string{"k": "x"}, "")
-	says("the Secret psk: k: not a key")
+	says("k in Secret psk: not a key")
 	put(map[string]string{"k": psk + "\n"}, "")
 	says(psk)
 	put(map[string]string{"k": psk}, "example.com/other")

@@ -2,7 +2,6 @@ package peers
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -47,9 +46,9 @@ func preshared(ref *SecretKeyRef, secrets []secret, denied error) overlay.Presha
 	key, ok := secrets[i].keys[ref.Key]
 	switch {
 	case !ok:
-		return overlay.Preshared{Err: fmt.Errorf("the Secret %s has no %s yet", ref.Name, ref.Key), Waiting: true}
+		return overlay.Preshared{Err: fmt.Errorf("there is no %s in Secret %s yet", ref.Key, ref.Name), Waiting: true}
 	case key.IsZero():
-		return overlay.Preshared{Err: errors.New("the Secret " + ref.Name + ": " + ref.Key + ": not a key: 44 characters of base64 are wanted")}
+		return overlay.Preshared{Err: fmt.Errorf("%s in Secret %s: not a key: 44 characters of base64 are wanted", ref.Key, ref.Name)}
 	}
 	return overlay.Preshared{Key: key}
 }
