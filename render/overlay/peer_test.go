@@ -127,6 +127,10 @@ func TestPeers(t *testing.T) {
 				`WireGuardPeer/ns/m: persistentKeepalive "x": not a number of seconds from 0 to 65535`,
 				`WireGuardPeer/ns/m: presharedKeySecretRef: not a key`,
 				`WireGuardPeer/ns/m: publicKey "(hidden)": not a key: 44 characters of base64 are wanted`}},
+		"its preshared key alone turns malformed": {Policy{}, Snapshot{Peers: []Peer{laptop}}, Snapshot{Peers: []Peer{
+			crd("m", "allowed-ips=10.1.0.0/24", "waits=not a key", "endpoint=203.0.113.1:1", "keepalive=7")}},
+			map[string]string{"ns/m": m},
+			[]string{`WireGuardPeer/ns/m: presharedKeySecretRef: not a key`}},
 		"half of it goes": {Policy{}, Snapshot{Peers: []Peer{laptop}}, Snapshot{Peers: []Peer{crd("m", "public-key=", "preshared=p", "endpoint=203.0.113.1:1", "keepalive=7")}},
 			map[string]string{"ns/m": m},
 			[]string{`WireGuardPeer/ns/m: allowedIPs: not set`, `WireGuardPeer/ns/m: publicKey: not set`}},
