@@ -120,10 +120,9 @@ echo 1 >/proc/sys/net/ipv4/conf/all/src_valid_mark && echo sets src_valid_mark
 
 func TestPrivileges(t *testing.T) {
 	m := newSpoke(t)
-	m.Write(t, "/etc/wireguard/keys/wg9/0.key", "a key that everybody may read", 0o644)
-	m.Run(t, "chmod", "755", "/etc/wireguard")
-	m.Write(t, "/etc/wg-kube/secret", "root's own", 0o600)
-	m.Write(t, "/var/lib/wg-render/theirs", "the renderer's own", 0o600)
+	m.Write(t, "/etc/wireguard/keys/wg9/0.key", "a key that everybody may read\n", 0o644)
+	m.Write(t, "/etc/wg-kube/secret", "root's own\n", 0o600)
+	m.Write(t, "/var/lib/wg-render/theirs", "the renderer's own\n", 0o600)
 	m.Run(t, "chown", "wg-render:", "/var/lib/wg-render/theirs")
 	for unit, probe := range map[string]string{"wg-render@": probeRender, "wg-apply": probeApply} {
 		script := "/usr/local/bin/probe-" + unit
@@ -131,6 +130,7 @@ func TestPrivileges(t *testing.T) {
 		m.Write(t, "/etc/systemd/system/"+unit+".service.d/probe.conf", "[Service]\nExecStartPre="+script+"\n", 0o644)
 	}
 	m.Boot(t)
+	m.Run(t, "chmod", "755", "/etc/wireguard") // as somebody may do it
 	m.Run(t, "systemctl", "enable", "--now", "wg-apply", "wg-render@wg0")
 
 	for _, c := range []struct {
