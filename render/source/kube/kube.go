@@ -47,7 +47,7 @@ type Config struct {
 type Source struct {
 	cfg     Config
 	changed chan struct{}
-	told    *trouble
+	told    *trouble                             // of all connections: the next one may mend what the last one met
 	others  []func(context.Context, *connection) // what begins to watch what is no Node
 
 	mu        sync.Mutex
