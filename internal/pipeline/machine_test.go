@@ -307,11 +307,12 @@ func reachable(all ...*machine) string {
 	return strings.Join(lines, "\n")
 }
 
-// waitForReach waits until these and no others reach each other, as reachable says it.
+// waitForReach waits until these and no others reach each other, as reachable says it. A peer that was forgotten for a
+// while calls again after 15 seconds.
 func waitForReach(t *testing.T, all []*machine, want ...string) {
 	t.Helper()
 	got := ""
-	for end := time.Now().Add(hang); got != strings.Join(want, "\n"); {
+	for end := time.Now().Add(2 * hang); got != strings.Join(want, "\n"); {
 		if time.Now().After(end) {
 			t.Fatalf("who reaches whom:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
 		}
