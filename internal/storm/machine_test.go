@@ -20,6 +20,8 @@ import (
 
 func TestMain(m *testing.M) {
 	trace.Main()
+	flag.Parse()
+	_ = flag.Set("test.parallel", "4") // they wait most of the time, however few processors there are
 	lab.Main(m)
 }
 
