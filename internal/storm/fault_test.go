@@ -71,9 +71,7 @@ func TestAnyCallFails(t *testing.T) {
 		spared.rest()
 		m.restKept(before, spared.kernel())
 		m.noHalf()
-		if got, want := m.state(), spared.state(); got != want {
-			t.Errorf("another state than without the fault:\n%s", diff(t, want, got))
-		}
+		m.same(spared)
 		if t.Failed() {
 			break
 		}
@@ -192,9 +190,7 @@ func TestOutages(t *testing.T) {
 			}
 			c.end(o)
 			o.restKept(before, after)
-			if got, want := o.state(), o.spared.state(); got != want {
-				t.Errorf("another state than without the fault:\n%s", diff(t, want, got))
-			}
+			o.same(o.spared)
 		})
 		if t.Failed() {
 			break
@@ -297,8 +293,6 @@ func TestClockJumps(t *testing.T) {
 		spared.put(f)
 		spared.rest()
 		m.restKept(before, spared.kernel())
-		if got, want := m.state(), spared.state(); got != want {
-			t.Errorf("%s: another state than with the right clock:\n%s", off, diff(t, want, got))
-		}
+		m.same(spared)
 	}
 }

@@ -115,18 +115,24 @@ func (h *hand) change(r *rand.Rand) string {
 		}
 	case 2, 3: // a prefix comes, or goes and nobody has it
 		p := oneOf()
-		p.prefixes = grown(r, p.prefixes, fmt.Sprintf("10.%d.%d.0/24", 100+p.id, 1+r.IntN(9)))
-		return fmt.Sprintf("wg1: %d has %v", p.id, p.prefixes)
+		if prefix := fmt.Sprintf("10.%d.%d.0/24", 100+p.id, 1+r.IntN(9)); slices.Contains(p.prefixes, prefix) || h.free(prefix) {
+			p.prefixes = grown(r, p.prefixes, prefix)
+			return fmt.Sprintf("wg1: %d has %v", p.id, p.prefixes)
+		}
 	case 4:
 		p := oneOf()
 		p.psk, p.keepalive, p.endpoint = r.IntN(4), r.IntN(2)*20, 40000+r.IntN(50)
 		return fmt.Sprintf("wg1: %d has psk %d, keepalive %d, endpoint %d", p.id, p.psk, p.keepalive, p.endpoint)
 	case 5:
-		if id := 4 + r.IntN(4); !h.drop(id) {
-			h.peers = append(h.peers, &peer{id: id, prefixes: []string{fmt.Sprintf("10.%d.0.0/24", 100+id)}})
+		id := 4 + r.IntN(4)
+		prefix := fmt.Sprintf("10.%d.0.0/24", 100+id)
+		switch {
+		case h.drop(id):
+			return fmt.Sprintf("wg1: peer %d goes", id)
+		case h.free(prefix):
+			h.peers = append(h.peers, &peer{id: id, prefixes: []string{prefix}})
 			return fmt.Sprintf("wg1: peer %d comes", id)
 		}
-		return "wg1: a peer goes"
 	case 6:
 		h.address = 1 + r.IntN(5)
 		return fmt.Sprintf("wg1: address %d", h.address)
@@ -163,6 +169,11 @@ func toggle(of map[int]*peer, id int, what string, fresh func(id int) *peer) str
 func one(r *rand.Rand, of map[int]*peer) *peer {
 	ids := slices.Sorted(maps.Keys(of))
 	return of[ids[r.IntN(len(ids))]]
+}
+
+// free reports whether nobody has the prefix.
+func (h *hand) free(prefix string) bool {
+	return !slices.ContainsFunc(h.peers, func(p *peer) bool { return slices.Contains(p.prefixes, prefix) })
 }
 
 func (h *hand) drop(id int) bool {

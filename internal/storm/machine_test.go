@@ -350,6 +350,20 @@ func (m *machine) busy() string {
 	return ""
 }
 
+// same waits until two machines that are at rest are the same, and fails with the difference if they do not come to
+// be: a status may still be being written.
+func (m *machine) same(want *machine) {
+	m.t.Helper()
+	var is, should string
+	for range 100 {
+		if is, should = m.state(), want.state(); is == should {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	m.t.Errorf("another state than it should be:\n%s", diff(m.t, should, is))
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

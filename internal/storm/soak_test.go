@@ -165,9 +165,7 @@ func (m *machine) endsAsNew(f *files) {
 	fresh.Run(m.t, "sh", "-c", fmt.Sprintf("echo %s >%s", strings.TrimSpace(m.shown("cat", validMark)), validMark)) // it is never set back
 	fresh.start()
 	fresh.rest()
-	if got, want := m.state(), fresh.state(); got != want {
-		m.t.Errorf("another state than that of a new machine:\n%s", diff(m.t, want, got))
-	}
+	m.same(fresh)
 }
 
 // used is what the daemons take of the machine.
