@@ -421,6 +421,9 @@ func eachSize(b *testing.B, bench func(*testing.B, *wgquick.Config)) {
 		name  string
 		peers int
 	}{{"10", 10}, {"100", 100}, {"1000", 1000}, {"10000", 10000}} {
-		b.Run(size.name, func(b *testing.B) { bench(b, hub(size.peers)) })
+		b.Run(size.name, func(b *testing.B) {
+			b.ReportAllocs()
+			bench(b, hub(size.peers))
+		})
 	}
 }

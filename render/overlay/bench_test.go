@@ -8,7 +8,7 @@ import (
 // BenchmarkBuild renders a hub's file with the last proposal at hand, which is what one changed Node costs.
 // Each Node claims two prefixes; one of ten wants another's.
 func BenchmarkBuild(b *testing.B) {
-	for _, count := range []int{10, 1000, 10000} {
+	for _, count := range []int{10, 100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("nodes=%d", count), func(b *testing.B) {
 			var s Snapshot
 			for i := range count {
@@ -28,6 +28,7 @@ func BenchmarkBuild(b *testing.B) {
 			if len(prev.Peers) != count {
 				b.Fatalf("%d peers", len(prev.Peers))
 			}
+			b.ReportAllocs()
 			for b.Loop() {
 				Build(us(Hub), s, prev, p)
 			}

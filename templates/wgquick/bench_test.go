@@ -35,7 +35,7 @@ func crowd(n int) *wgquick.Config {
 	return c
 }
 
-var sizes = []int{10, 1000, 10_000}
+var sizes = []int{10, 100, 1000, 10_000}
 
 func BenchmarkParse(b *testing.B) {
 	for _, n := range sizes {
