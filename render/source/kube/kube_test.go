@@ -143,7 +143,7 @@ func TestAServerWithAnotherPast(t *testing.T) {
 	src := run(t, proxy.Config(), kube.Config{Node: "me", Role: overlay.Hub})
 	src.has("me", "old")
 
-	time.Sleep(2 * time.Second)  // a watch that ends within a second is begun anew, a longer one goes on
+	time.Sleep(2 * time.Second)                            // a watch that ends within a second is begun anew, a longer one goes on
 	ready, own := make(chan struct{}), make(chan struct{}) // and nothing refuses it meanwhile
 	proxy.Use(func(w http.ResponseWriter, r *http.Request, server http.Handler) {
 		<-ready
