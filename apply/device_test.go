@@ -47,7 +47,17 @@ func (m *machine) start(t *testing.T, args ...string) *lab.Process {
 // state is what a device is, for people, without what the kernel makes up and whose routes they are.
 func (m *machine) state(t *testing.T, iface string) string {
 	t.Helper()
+	state, ok := m.tryState(iface)
+	if !ok {
+		t.Fatalf("%s: no state: %s", iface, state)
+	}
+	return state
+}
+
+// tryState is state where the device may come and go; it is false if that was not all there.
+func (m *machine) tryState(iface string) (string, bool) {
 	var b strings.Builder
+	all := true
 	for _, command := range []string{
 		"wg showconf " + iface + " | sort",
 		"ip -o addr show dev " + iface + " scope global | sed 's/.*inet/inet/; s/ valid_lft.*//'",
@@ -56,9 +66,11 @@ func (m *machine) state(t *testing.T, iface string) string {
 		"ip -6 route show table all dev " + iface + " | grep -v fe80 | grep -v ff00 | sed 's/ proto [a-z0-9]*//' | sort",
 		"(ip -4 rule; ip -6 rule) | cut -d: -f2- | sed 's/ proto [a-z0-9]*//'",
 	} {
-		b.WriteString(m.Run(t, "sh", "-c", command))
+		out, code := m.Try("sh", "-c", command)
+		b.WriteString(out)
+		all = all && code == 0
 	}
-	return blanks.ReplaceAllString(b.String(), " ")
+	return blanks.ReplaceAllString(b.String(), " "), all
 }
 
 var blanks = regexp.MustCompile(`[ \t]+`)
@@ -185,8 +197,8 @@ func TestDeviceDriftIsRepaired(t *testing.T) {
 	} {
 		a.Run(t, "sh", "-c", command)
 		lab.Eventually(t, 10*time.Second, what+" is back", func() bool {
-			_, code := a.Try("wg", "show", "wg0")
-			return code == 0 && a.state(t, "wg0") == want
+			got, ok := a.tryState("wg0")
+			return ok && got == want
 		})
 	}
 	if log := daemon.Log(); !strings.Contains(log, "msg=drift") {
