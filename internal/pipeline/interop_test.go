@@ -42,10 +42,8 @@ func TestInteroperates(t *testing.T) {
 		}
 		type node func(t *testing.T, role, name, underlay, overlay string) *machine
 		for name, tc := range map[string]struct{ hub, s1, s2 node }{
-			"a spoke is theirs":          {ours, ours, theirs},
-			"the hub is theirs":          {theirs, ours, ours},
-			"the hub and one spoke":      {theirs, ours, theirs},
-			"both spokes, and not a hub": {ours, theirs, theirs},
+			"a spoke is theirs": {ours, ours, theirs},
+			"the hub is theirs": {theirs, ours, theirs},
 		} {
 			t.Run(prefix+" "+name, func(t *testing.T) {
 				t.Cleanup(func() {
