@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -52,6 +53,19 @@ func TestManyPeers(t *testing.T) {
 		var live plan.Live
 		timed("underlay", 30*time.Second, func() error {
 			_, err := s.Underlay(context.Background(), "wg0", c)
+			return err
+		})
+		timed("underlay, with as many endpoints", 30*time.Second, func() error {
+			d := *c
+			d.Interface.MTU = 0 // that of the paths counts
+			d.Peers = slices.Clone(c.Peers)
+			for i := range d.Peers {
+				d.Peers[i].Endpoint = wgquick.EndpointOf(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 2, byte(i >> 8), byte(i)}), 51820))
+			}
+			u, err := s.Underlay(context.Background(), "wg0", &d)
+			if len(u.PathMTU) != n {
+				t.Errorf("the MTU of %d paths", len(u.PathMTU))
+			}
 			return err
 		})
 		timed("observe", 30*time.Second, func() (err error) {

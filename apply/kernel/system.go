@@ -36,6 +36,7 @@ type Config struct {
 type System struct {
 	cfg    Config
 	handle *netlink.Handle
+	ways   *ways
 	dumps  map[int]*nl.SocketHandle // a socket of its own, with strict checks: the kernel filters what it dumps
 	unread int                      // bytes of events that the kernel may queue
 
@@ -60,11 +61,18 @@ func New(cfg Config) (*System, error) {
 		h.Close()
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
+	ways, err := openWays()
+	if err != nil {
+		h.Close()
+		sock.Close()
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
 	// A kernel before 4.20 does not know it and dumps everything; what is read is filtered here as well.
 	_ = unix.SetsockoptInt(sock.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
 	return &System{
 		cfg:    cfg,
 		handle: h,
+		ways:   ways,
 		dumps:  map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: sock}},
 		unread: maxUnread,
 		turns:  map[string]chan struct{}{},
@@ -74,6 +82,7 @@ func New(cfg Config) (*System, error) {
 // Close releases the sockets. Interfaces stay as they are.
 func (s *System) Close() {
 	s.handle.Close()
+	s.ways.close()
 	for _, sh := range s.dumps {
 		sh.Close()
 	}

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"wg-kube/apply/plan"
@@ -122,13 +121,13 @@ func endpoints(c *wgquick.Config) map[netip.Addr]bool {
 func (s *System) pathMTUs(to map[netip.Addr]bool, mark uint32, links map[int]linkInfo, ours int) map[netip.Addr]int {
 	out := map[netip.Addr]int{}
 	for a := range to {
-		rs, err := s.handle.RouteGetWithOptions(a.AsSlice(), &netlink.RouteGetOptions{Mark: mark})
-		if err != nil || len(rs) == 0 || ours != 0 && rs[0].LinkIndex == ours {
+		w, err := s.ways.to(a, mark)
+		if err != nil || ours != 0 && w.link == ours {
 			continue
 		}
-		mtu := rs[0].MTU
+		mtu := w.mtu
 		if mtu == 0 {
-			mtu = links[rs[0].LinkIndex].mtu
+			mtu = links[w.link].mtu
 		}
 		if mtu > 0 {
 			out[a] = mtu
