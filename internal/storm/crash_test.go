@@ -42,7 +42,10 @@ func otherFiles() *files {
 // gets to where it would have got to.
 func TestKilledAtEachStep(t *testing.T) {
 	t.Parallel()
-	r := random(t)
+	r, most := random(t), *pointsFlag
+	if inUserModeLinux() {
+		most = min(most, 4) // each takes ten times as long there
+	}
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -62,8 +65,8 @@ func TestKilledAtEachStep(t *testing.T) {
 				prepare()
 				all, _ := trace.Start(t, m.Host, trace.Order{}, m.command(program, "once")...).Steps(t, hang)
 				points := r.Perm(all)
-				if *pointsFlag > 0 && len(points) > *pointsFlag {
-					points = points[:*pointsFlag]
+				if most > 0 && len(points) > most {
+					points = points[:most]
 				}
 				t.Logf("%s takes %d steps and is killed at %d of them", program, all, len(points))
 				for _, n := range points {
