@@ -101,6 +101,11 @@ func TestSoak(t *testing.T) {
 		}
 		used = append(used, m.used())
 	}
+	for _, n := range f.nodes { // an endpoint that a file no longer says stays, as one that has roamed does
+		n.endpoint = 51820
+	}
+	m.put(f)
+	m.rest()
 	m.endsAsNew(f)
 	flat(t, used)
 }
