@@ -16,7 +16,7 @@ live         = -count=1 -timeout 20m ./apply/live
 scripts      = $(shell grep -rlE --exclude-dir=.git --exclude-dir=bin '^\#!/bin/(ba)?sh' .)
 
 .NOTPARALLEL:
-.PHONY: build demo test check bench test-machine test-kernel test-live apiserver kernel setup install clean help
+.PHONY: build demo test check fuzz bench test-machine test-kernel test-live apiserver kernel setup install clean help
 
 build: ## the programs, in bin/ (the default)
 	$(GOBUILD) -o $(BIN)/ ./cmd/...
@@ -48,6 +48,15 @@ test-kernel: build # the tests on devices once more, in a User-mode Linux with W
 
 test-live: build ## what a change costs those it does not concern, with packets on their way
 	WGKUBE_BIN=$(BIN) go test $(live)
+
+FUZZTIME ?= 30s
+
+fuzz: ## every fuzz target for $(FUZZTIME)
+	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
+			echo "$$(dirname $$file) $$target"; \
+			go test $$(dirname $$file) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+		done; done
 
 bench: build apiserver ## measure the pipeline and a tunnel, and refresh docs/benchmarks.md; half an hour, on a quiet machine
 	WGKUBE_APISERVER=$$($(APISERVER)/build.sh) $(BIN)/wg-bench pipeline --wg-quick-up 10000 --dir docs/benchmarks --page docs/benchmarks.md
