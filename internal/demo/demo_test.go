@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"path/filepath"
 	"regexp"
@@ -25,20 +26,31 @@ func TestDemo(t *testing.T) {
 	for _, program := range []string{"wg-render", "wg-apply", "wg-device"} {
 		bin = filepath.Dir(lab.Build(t, "wg-kube/cmd/"+program))
 	}
+	// A machine that is busy with other tests loses packets by itself, now and then. apply/live tells the two apart.
+	const tries = 3
+	for n := 1; ; n++ {
+		out, err := told(t, bin)
+		if err == nil && regexp.MustCompile(`\d{4,} packets sent, 0 lost`).MatchString(out) {
+			return
+		}
+		if n == tries || !errors.Is(err, errLost) {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+}
+
+// told is what the demo says.
+func told(t *testing.T, bin string) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
 	d := &demo{bin: bin, out: &out}
 	defer d.close()
-	began := time.Now()
-	if err := d.tell(ctx); err != nil {
+	err := d.tell(ctx)
+	if err != nil {
 		d.showLogs()
-		t.Fatalf("%v\n%s", err, out.String())
 	}
-	t.Logf("told in %v: %s", time.Since(began), regexp.MustCompile(`[\d.]+ s later`).Find(out.Bytes()))
-	if !regexp.MustCompile(`\d{4,} packets sent, 0 lost`).Match(out.Bytes()) {
-		t.Errorf("it does not say that no packet was lost:\n%s", out.String())
-	}
+	return out.String(), err
 }
 
 func TestDaemonThatEnds(t *testing.T) {
