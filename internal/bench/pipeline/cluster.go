@@ -189,16 +189,27 @@ func (c *cluster) watch(ctx context.Context) (<-chan seen, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := c.nodes.Watch(ctx, metav1.ListOptions{LabelSelector: prefix + "peer=true", ResourceVersion: now.ResourceVersion})
+	from := func(version string) (watch.Interface, error) {
+		return c.nodes.Watch(ctx, metav1.ListOptions{LabelSelector: prefix + "peer=true", ResourceVersion: version})
+	}
+	version := now.ResourceVersion
+	w, err := from(version)
 	if err != nil {
 		return nil, err
 	}
 	out := make(chan seen, 100_000) // it never waits
 	go func() {
 		defer close(out)
-		for e := range w.ResultChan() {
-			if n, ok := e.Object.(*corev1.Node); ok && e.Type == watch.Modified {
-				out <- seen{n.ResourceVersion, time.Now()}
+		for ; err == nil; w, err = from(version) { // a server may end a watch at any time
+			for e := range w.ResultChan() {
+				n, ok := e.Object.(*corev1.Node)
+				if !ok {
+					return // an error
+				}
+				version = n.ResourceVersion
+				if e.Type == watch.Modified {
+					out <- seen{version, time.Now()}
+				}
 			}
 		}
 	}()
@@ -307,7 +318,10 @@ func (m *measuring) annotateMany(ctx context.Context, c *cluster, hub *member, n
 	var last time.Time
 	for range burst {
 		select {
-		case e := <-events:
+		case e, ok := <-events:
+			if !ok {
+				return errors.New("the bare watch ended")
+			}
 			last = e.at
 		case <-time.After(hang):
 			return errors.New("the bare watch has not seen them all")
@@ -327,7 +341,7 @@ func (m *measuring) annotateMany(ctx context.Context, c *cluster, hub *member, n
 func (m *measuring) clusterAtRest(ctx context.Context, c *cluster, hub, spoke *member, n int) error {
 	folders := []string{}
 	for _, w := range []*member{hub, spoke} {
-		for _, dir := range []string{filepath.Dir(inForce), proposals, "/run/wg-kube"} {
+		for _, dir := range []string{filepath.Dir(inForce), proposals} {
 			folders = append(folders, w.Path(dir))
 		}
 	}

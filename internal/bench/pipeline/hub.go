@@ -54,7 +54,7 @@ func (m *measuring) newHub(ctx context.Context, n int, proposed bool) (h *hub, t
 
 // folders are those in which a hub at rest writes nothing.
 func (h *hub) folders() (paths []string) {
-	for _, dir := range []string{filepath.Dir(inForce), "/run/wg-kube", filepath.Dir(h.path)} {
+	for _, dir := range []string{filepath.Dir(inForce), filepath.Dir(h.path)} {
 		paths = append(paths, h.Path(dir))
 	}
 	return slices.Compact(paths)
