@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,7 +34,8 @@ func (s *System) configure(ctx context.Context, iface string, cfg wgtypes.Config
 
 // call runs f with a new client, since a client decides once whether the kernel knows WireGuard, which may change
 // with the first link. A userspace device that hangs blocks f for ever: call gives up when ctx is done or the time
-// is out, and later calls wait behind the one that hangs instead of adding to it.
+// is out, and later calls wait behind the one that hangs instead of adding to it. One that hangs for abandoned times
+// as long has lost its answer, it may be, and is passed by.
 func call[T any](ctx context.Context, s *System, iface string, f func(*wgctrl.Client) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
@@ -48,7 +50,9 @@ func call[T any](ctx context.Context, s *System, iface string, f func(*wgctrl.Cl
 		return result{}.v, fmt.Errorf("the device does not answer: %w", ctx.Err())
 	}
 	go func() {
-		defer func() { <-turn }()
+		pass := sync.OnceFunc(func() { <-turn })
+		defer time.AfterFunc(abandoned*s.cfg.Timeout, pass).Stop()
+		defer pass()
 		c, err := wgctrl.New()
 		if err != nil {
 			done <- result{err: err}
@@ -68,6 +72,9 @@ func call[T any](ctx context.Context, s *System, iface string, f func(*wgctrl.Cl
 		return result{}.v, fmt.Errorf("the device does not answer: %w", ctx.Err())
 	}
 }
+
+// abandoned is how many times the longest wait a call may hang before the next one is made beside it.
+const abandoned = 30
 
 // turn is held by the one call that talks to the device.
 func (s *System) turn(iface string) chan struct{} {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.zx2c4.com/wireguard/wgctrl"
 
 	"wg-kube/apply/plan"
 	"wg-kube/internal/lab"
@@ -297,6 +298,30 @@ func TestADeviceThatHangs(t *testing.T) {
 			_, err := s.Observe(context.Background(), "wg0")
 			return err == nil
 		})
+	})
+}
+
+func TestACallWithoutAnAnswer(t *testing.T) {
+	onHost(t, func(t *testing.T, _ *System) {
+		c := testConfig("")
+		c.Timeout = 20 * time.Millisecond
+		s, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		never := make(chan struct{})
+		defer close(never)
+		ask := func(f func()) error {
+			_, err := call(t.Context(), s, "wg0", func(*wgctrl.Client) (int, error) { f(); return 0, nil })
+			return err
+		}
+		for _, f := range []func(){func() { <-never }, func() {}} { // the second waits behind the first
+			if err := ask(f); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("it does not wait: %v", err)
+			}
+		}
+		lab.Eventually(t, 10*time.Second, "a call beside it", func() bool { return ask(func() {}) == nil })
 	})
 }
 
