@@ -59,7 +59,7 @@ fuzz: ## every fuzz target for $(FUZZTIME)
 			go test $$(dirname $$file) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
 		done; done
 
-bench: build apiserver ## measure the pipeline and a tunnel, and refresh docs/benchmarks.md; half an hour, on a quiet machine
+bench: setup build apiserver ## measure the pipeline and a tunnel, and refresh docs/benchmarks.md; half an hour, on a quiet machine
 	WGKUBE_APISERVER=$$($(APISERVER)/build.sh) $(BIN)/wg-bench pipeline --wg-quick-up 10000 --dir docs/benchmarks --page docs/benchmarks.md
 	$(BIN)/wg-bench tunnel --dir docs/benchmarks --page docs/benchmarks.md
 

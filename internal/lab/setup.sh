@@ -6,7 +6,7 @@ set -euo pipefail
 # program:package
 needs=(ip:iproute2 nsenter:util-linux hostname:hostname ping:iputils-ping wg-quick:wireguard-tools)
 if [ "${1:-test}" = test ]; then
-	needs+=(nft:nftables resolvconf:openresolv systemd-analyze:systemd shellcheck:shellcheck git:git curl:curl jq:jq
+	needs+=(nft:nftables resolvconf:openresolv systemd-analyze:systemd shellcheck:shellcheck git:git curl:curl jq:jq strace:strace
 		gcc:gcc bc:bc flex:flex bison:bison xz:xz-utils bzip2:bzip2 perl:perl-base setpriv:util-linux buildah:buildah)
 fi
 
