@@ -35,7 +35,9 @@ check: ## gofmt, vet, staticcheck, shellcheck
 	$(if $(shell command -v shellcheck),shellcheck $(scripts),@echo "shellcheck is not installed")
 
 test-machine: build # all tests, on the machine's own kernel
-	WGKUBE_BIN=$(BIN) go test $(race) -count=1 -timeout 30m -skip '^TestAsWGQuick$$' $$(go list ./... | grep -v /apply/live)
+	@rm -f $(BIN)/figures
+	WGKUBE_FIGURES=$(BIN)/figures WGKUBE_BIN=$(BIN) go test $(race) -count=1 -timeout 30m -skip '^TestAsWGQuick$$' $$(go list ./... | grep -v /apply/live)
+	@[ ! -e $(BIN)/figures ] || cat $(BIN)/figures
 	# hundreds of files, each with wg-quick and the finished wg-apply: nothing in it for the race detector to see
 	WGKUBE_BIN=$(BIN) go test -count=1 -timeout 20m -run '^TestAsWGQuick$$' ./apply/kernel
 
