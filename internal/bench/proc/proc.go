@@ -9,14 +9,16 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
-// CPU is how long the threads of a process have run, to the nanosecond. One that has ended does not count any more;
-// a Go program ends few.
+// CPU is how long the threads of a process have run, to the nanosecond; one that has ended does not count any more,
+// but a Go program ends few. Of a kernel without schedstat it is all that the process has run, to a hundredth of a second.
 func CPU(pid int) (sum time.Duration, err error) {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if len(tasks) == 0 {
-		return 0, fmt.Errorf("process %d: ended", pid)
+		return coarseCPU(pid)
 	}
 	for _, task := range tasks {
 		b, err := os.ReadFile(task)
@@ -31,6 +33,18 @@ func CPU(pid int) (sum time.Duration, err error) {
 		sum += time.Duration(ns)
 	}
 	return sum, nil
+}
+
+func coarseCPU(pid int) (time.Duration, error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0, fmt.Errorf("process %d: ended", pid)
+	}
+	stat, err := p.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("process %d: %w", pid, err)
+	}
+	return time.Duration(stat.CPUTime() * float64(time.Second)), nil
 }
 
 // Memory is what a process has in memory (RSS), in MB.
