@@ -10,7 +10,7 @@ GOBUILD     := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 # The race detector needs a C compiler, which setup may have to install first: looked up when it is used.
 race         = $(if $(shell command -v gcc),-race)
 # The tests on devices: they are run on this machine's kernel, and again on one that has WireGuard.
-device_tests = $(shell grep -rl --include='*_test.go' '\<Main(m)' . | xargs -n 1 dirname | sort -u | grep -v apply/live)
+device_tests = $(shell grep -rl --include='*_test.go' '\<Main(m)' . | xargs -n 1 dirname | sort -u | grep -v -e apply/live -e internal/storm)
 # Packets are counted while nothing else is tested; and there is nothing in it for the race detector to see.
 live         = -count=1 -timeout 20m ./apply/live
 scripts      = $(shell grep -rlE --exclude-dir=.git --exclude-dir=bin '^\#!/bin/(ba)?sh' .)
@@ -41,10 +41,12 @@ test-machine: build # all tests, on the machine's own kernel
 	# hundreds of files, each with wg-quick and the finished wg-apply: nothing in it for the race detector to see
 	WGKUBE_BIN=$(BIN) go test -count=1 -timeout 20m -run '^TestAsWGQuick$$' ./apply/kernel
 
-test-kernel: build # the tests on devices once more, in a User-mode Linux with WireGuard; two are about the API alone
+# It has one processor and a gigabyte: so there are fewer storms, and not the two tests that are about the API alone.
+test-kernel: build # the tests on devices once more, in a User-mode Linux with WireGuard
 	@if [ -n "$$($(UML)/build.sh)" ]; then set -x; \
 		export CGO_ENABLED=0 WGKUBE_BIN=$(BIN) WGKUBE_APISERVER=$$($(APISERVER)/build.sh); \
-		go test -count=1 -timeout 30m -skip '^(TestFailStatic|TestLightOnTheAPI)$$' -exec $(UML)/run.sh $(device_tests) && \
+		go test -count=1 -timeout 20m -skip '^(TestFailStatic|TestLightOnTheAPI)$$' -exec $(UML)/run.sh $(device_tests) && \
+		go test -count=1 -timeout 20m -exec $(UML)/run.sh ./internal/storm -soak=1m -points=4 && \
 		go test -exec $(UML)/run.sh $(live); \
 	elif [ "$$WGKUBE_REQUIRE" = all ]; then exit 1; \
 	else echo "the tests on a kernel with WireGuard are left out"; fi
