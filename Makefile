@@ -41,12 +41,11 @@ test-machine: build # all tests, on the machine's own kernel
 	# hundreds of files, each with wg-quick and the finished wg-apply: nothing in it for the race detector to see
 	WGKUBE_BIN=$(BIN) go test -count=1 -timeout 20m -run '^TestAsWGQuick$$' ./apply/kernel
 
-# It has one processor and a gigabyte: so there are fewer storms, and not the two tests that are about the API alone.
+# It has one processor and a gigabyte, too little for the storms; and two tests are about the API server alone.
 test-kernel: build # the tests on devices once more, in a User-mode Linux with WireGuard
 	@if [ -n "$$($(UML)/build.sh)" ]; then set -x; \
 		export CGO_ENABLED=0 WGKUBE_BIN=$(BIN) WGKUBE_APISERVER=$$($(APISERVER)/build.sh); \
 		go test -count=1 -timeout 20m -skip '^(TestFailStatic|TestLightOnTheAPI)$$' -exec $(UML)/run.sh $(device_tests) && \
-		go test -count=1 -timeout 20m -exec $(UML)/run.sh ./internal/storm -soak=1m -points=4 && \
 		go test -exec $(UML)/run.sh $(live); \
 	elif [ "$$WGKUBE_REQUIRE" = all ]; then exit 1; \
 	else echo "the tests on a kernel with WireGuard are left out"; fi

@@ -240,7 +240,9 @@ func (m *machine) kernel() string {
 		fmt.Fprintf(&b, "== ip %s rule\n%s", family, number.ReplaceAllString(m.shown("ip", family, "rule"), ""))
 	}
 	fmt.Fprintf(&b, "== nft\n%s", m.shown("nft", "list", "ruleset"))
-	fmt.Fprintf(&b, "== src_valid_mark %s", m.shown("cat", validMark))
+	if strings.Contains(m.shown("ip", "-4", "rule"), "not from all fwmark") { // nobody sets it back
+		fmt.Fprintf(&b, "== src_valid_mark %s", m.shown("cat", validMark))
+	}
 	return b.String()
 }
 
