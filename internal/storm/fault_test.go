@@ -43,15 +43,14 @@ func someFault(r *rand.Rand) trace.Fault {
 	return f
 }
 
-// tooSlow reports whether a daemon that is traced takes so long for everything that its own deadlines pass: in a
+// needTracing skips where a daemon that is traced takes so long for everything that its own deadlines pass: in a
 // User-mode Linux each system call is traced already, by the machine below. What is tested with such daemons does not
 // hang on the kernel's WireGuard.
-func tooSlow(t *testing.T) bool {
-	slow := inUserModeLinux()
-	if slow {
-		t.Log("left out: no daemon can be traced at work in a User-mode Linux")
+func needTracing(t *testing.T) {
+	t.Helper()
+	if inUserModeLinux() {
+		lab.Skip(t, "no daemon can be traced at work in a User-mode Linux")
 	}
-	return slow
 }
 
 func inUserModeLinux() bool {
@@ -63,9 +62,7 @@ func inUserModeLinux() bool {
 // restart helps.
 func TestAnyCallFails(t *testing.T) {
 	t.Parallel()
-	if tooSlow(t) {
-		return
-	}
+	needTracing(t)
 	r := random(t)
 	m, spared := newMachine(t), newMachine(t)
 	f := someFiles()
@@ -134,9 +131,7 @@ func all(faults ...trace.Fault) (begin, end func(o *outages)) {
 
 func TestOutages(t *testing.T) {
 	t.Parallel()
-	if tooSlow(t) {
-		return
-	}
+	needTracing(t)
 	failing := func(name string, faults ...trace.Fault) outage {
 		begin, end := all(faults...)
 		return outage{name: name, begin: begin, end: end}
@@ -296,9 +291,7 @@ func (m *machine) deviceOf(iface string) (pid int) {
 // The clock of the wall jumps, ahead and back.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
-	if tooSlow(t) {
-		return
-	}
+	needTracing(t)
 	r := random(t)
 	m, spared := newMachine(t), newMachine(t)
 	f := someFiles()

@@ -168,8 +168,7 @@ func TestNoCoreIsWritten(t *testing.T) {
 	}
 	slept := time.Now()
 	if !dumps(func() bool { return time.Since(slept) > 300*time.Millisecond }, "sleep", "1000") {
-		t.Log("no program's core is written here")
-		return
+		lab.Skip(t, "no program's core is written here")
 	}
 	exists := func(path string) func() bool {
 		return func() bool { _, err := os.Stat(m.Path(path)); return err == nil }
