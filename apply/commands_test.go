@@ -140,7 +140,7 @@ func TestNothingOfAProposalIsRun(t *testing.T) {
 	if got := d.take(t); got != "" {
 		t.Errorf("run: %q", got)
 	}
-	if log := h.log.take(); strings.Count(log, "is not run") < 4 || !strings.Contains(log, "written from a proposal") || !strings.Contains(log, "DNS is not set") {
+	if log := h.log.Take(); strings.Count(log, "is not run") < 4 || !strings.Contains(log, "written from a proposal") || !strings.Contains(log, "DNS is not set") {
 		t.Errorf("not said:\n%s", log)
 	}
 }
@@ -174,7 +174,7 @@ func TestHooksThatFail(t *testing.T) {
 					t.Errorf("the errors lack %q: %q", want, errs)
 				}
 			}
-			if log := h.log.take(); strings.Count(log, "not as the file says") != 2 {
+			if log := h.log.Take(); strings.Count(log, "not as the file says") != 2 {
 				t.Errorf("two lines, logged once:\n%s", log)
 			}
 			if err := h.Once(t.Context(), "wg0"); err == nil || d.take(t) != c.run || h.exists(t, "wg0") {
@@ -337,7 +337,7 @@ func TestKeysInHooksAreNotShown(t *testing.T) {
 	h.look(t, h.newIface("wg0", func() {}), true)
 	b, err := os.ReadFile(h.statusFile("wg0"))
 	must(t, err)
-	if all := h.log.take() + string(b) + p.String(); strings.Contains(all, key.Reveal()) || !strings.Contains(all, "(hidden)") {
+	if all := h.log.Take() + string(b) + p.String(); strings.Contains(all, key.Reveal()) || !strings.Contains(all, "(hidden)") {
 		t.Errorf("shown:\n%s", all)
 	}
 }
@@ -369,9 +369,9 @@ func TestHints(t *testing.T) {
 	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 3)...))
 	look("a hub by now", 1, false)
 	look("forwarding is off", 2, true)
-	h.log.take()
+	h.log.Take()
 	look("at rest", 2, true)
-	if log := h.log.take(); log != "" {
+	if log := h.log.Take(); log != "" {
 		t.Errorf("said twice:\n%s", log)
 	}
 	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 1)...))

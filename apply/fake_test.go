@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"wg-kube/apply/plan"
+	"wg-kube/internal/lab"
 	"wg-kube/templates/status"
 	"wg-kube/templates/wgquick"
 )
@@ -118,13 +118,13 @@ func (f *fake) peers(iface string) (n int) {
 type house struct {
 	Config
 	kernel *fake
-	log    *lines
+	log    *lab.Log
 }
 
 func newHouse(t testing.TB, proposed ...string) *house {
 	t.Helper()
 	dir := t.TempDir()
-	h := &house{kernel: newFake(), log: &lines{}}
+	h := &house{kernel: newFake(), log: &lab.Log{}}
 	h.Config = Config{
 		Dir:       filepath.Join(dir, "etc"),
 		Proposals: filepath.Join(dir, "proposals"),
@@ -182,25 +182,4 @@ func byHand(t testing.TB, peers ...wgquick.Peer) string {
 	b, err := c.Marshal()
 	must(t, err)
 	return string(b)
-}
-
-// lines is a log.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-// take returns what was logged since it was last called.
-func (l *lines) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.b.String()
-	l.b.Reset()
-	return s
 }

@@ -29,11 +29,11 @@ func TestLookAppliesAFileMadeByHand(t *testing.T) {
 		t.Errorf("status: %+v", s)
 	}
 	h.kernel.sent()
-	h.log.take()
-	if h.look(t, i, true); h.kernel.sent() != "" || h.log.take() != "" {
+	h.log.Take()
+	if h.look(t, i, true); h.kernel.sent() != "" || h.log.Take() != "" {
 		t.Error("at rest there is silence")
 	}
-	if h.look(t, h.newIface("wg0", func() {}), true); h.kernel.sent() != "" || h.log.take() != "" {
+	if h.look(t, h.newIface("wg0", func() {}), true); h.kernel.sent() != "" || h.log.Take() != "" {
 		t.Error("after a restart there is silence too")
 	}
 	looked := h.kernel.looked["wg0"]
@@ -46,7 +46,7 @@ func TestLookAppliesAFileMadeByHand(t *testing.T) {
 	if got := h.kernel.sent(); l.drift || strings.Count(got, "\n") != 2 || !strings.Contains(got, "10.0.0.4/32") {
 		t.Errorf("one peer more is a peer and a route, no drift: %v\n%s", l.drift, got)
 	}
-	if !strings.Contains(h.log.take(), "msg=changed") {
+	if !strings.Contains(h.log.Take(), "msg=changed") {
 		t.Error("a change is logged as one")
 	}
 }
@@ -56,12 +56,12 @@ func TestLookRepairsDrift(t *testing.T) {
 	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 3)...))
 	i := h.newIface("wg0", func() {})
 	h.look(t, i, true)
-	h.log.take()
+	h.log.Take()
 	h.kernel.change("wg0", func(l *plan.Live) { l.Peers = l.Peers[:2] })
 	if l := h.look(t, i, true); !l.drift || h.kernel.peers("wg0") != 3 {
 		t.Errorf("not repaired: %+v", l)
 	}
-	if log := h.log.take(); !strings.Contains(log, "msg=drift") || !strings.Contains(log, "op=") {
+	if log := h.log.Take(); !strings.Contains(log, "msg=drift") || !strings.Contains(log, "op=") {
 		t.Errorf("not logged as drift:\n%s", log)
 	}
 }
@@ -118,7 +118,7 @@ func TestLookHoldsUntilAccept(t *testing.T) {
 	i := h.newIface("wg0", func() {})
 	h.write(t, h.proposal("wg0"), rendered(t, 1, 2, 3, 4, 5, 6))
 	h.look(t, i, true)
-	h.log.take()
+	h.log.Take()
 	h.write(t, h.proposal("wg0"), rendered(t, 1, 9))
 	h.look(t, i, false)
 	if h.kernel.peers("wg0") != 7 {
@@ -128,10 +128,10 @@ func TestLookHoldsUntilAccept(t *testing.T) {
 	if len(s.Held) != 5 || s.Held[0].Peer != "Node/node-02" {
 		t.Errorf("held: %+v", s.Held)
 	}
-	if log := h.log.take(); strings.Count(log, "wg-apply accept wg0") != 1 {
+	if log := h.log.Take(); strings.Count(log, "wg-apply accept wg0") != 1 {
 		t.Errorf("one line names the command:\n%s", log)
 	}
-	if h.look(t, i, true); h.log.take() != "" || len(h.status(t, "wg0").Held) != 5 {
+	if h.look(t, i, true); h.log.Take() != "" || len(h.status(t, "wg0").Held) != 5 {
 		t.Error("what is held is said once, and stays held")
 	}
 	if h.look(t, h.newIface("wg0", func() {}), true); len(h.status(t, "wg0").Held) != 5 {
@@ -181,7 +181,7 @@ func TestLookKeepsWhatWorked(t *testing.T) {
 			h.look(t, wg0, true)
 			h.look(t, wg1, true)
 			h.kernel.sent()
-			h.log.take()
+			h.log.Take()
 
 			h.write(t, h.inForce("wg0"), broken)
 			h.write(t, h.proposal("wg1"), broken)
@@ -198,7 +198,7 @@ func TestLookKeepsWhatWorked(t *testing.T) {
 					t.Errorf("%s: refused: %q", iface, s.Refused)
 				}
 			}
-			if log := h.log.take(); strings.Count(log, h.inForce("wg0")+":") != 1 {
+			if log := h.log.Take(); strings.Count(log, h.inForce("wg0")+":") != 1 {
 				t.Errorf("a fault is logged once:\n%s", log)
 			}
 			h.write(t, h.inForce("wg0"), byHand(t, peers(1, 3)...))
@@ -468,13 +468,13 @@ func TestLookThatIsTooLate(t *testing.T) {
 	h.write(t, h.proposal("wg0"), rendered(t, 1))
 	h.look(t, i, true)
 	before := h.status(t, "wg0")
-	h.log.take()
+	h.log.Take()
 	h.kernel.sent()
 	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	i.look(ctx, true)
-	if b, _ := os.ReadFile(h.inForce("wg0")); strings.Contains(string(b), "10.0.0.2") || h.kernel.sent() != "" || h.log.take() != "" {
+	if b, _ := os.ReadFile(h.inForce("wg0")); strings.Contains(string(b), "10.0.0.2") || h.kernel.sent() != "" || h.log.Take() != "" {
 		t.Error("something is done after the end")
 	}
 	if d := cmp.Diff(before, h.status(t, "wg0"), cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
@@ -487,12 +487,12 @@ func TestLookThatIsStopped(t *testing.T) {
 	h.write(t, h.proposal("wg0"), rendered(t, 1))
 	h.look(t, h.newIface("wg0", func() {}), true)
 	before := h.status(t, "wg0")
-	h.log.take()
+	h.log.Take()
 	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
 	ctx, cancel := context.WithCancel(t.Context())
 	h.kernel.asked = cancel // the end comes while the machine is asked about the proposal
 	h.newIface("wg0", func() {}).look(ctx, true)
-	if log := h.log.take(); log != "" {
+	if log := h.log.Take(); log != "" {
 		t.Errorf("log:\n%s", log)
 	}
 	if d := cmp.Diff(before, h.status(t, "wg0"), cmpopts.EquateComparable(netip.AddrPort{})); d != "" {

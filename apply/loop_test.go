@@ -65,7 +65,7 @@ func TestDaemonFollowsTheFiles(t *testing.T) {
 
 	h.kernel.change("wg2", func(l *plan.Live) { l.Routes = nil })
 	signal(h.kernel.events)
-	h.eventually(t, "drift is repaired on the event", func() bool { return strings.Contains(h.log.take(), "msg=drift") })
+	h.eventually(t, "drift is repaired on the event", func() bool { return strings.Contains(h.log.Take(), "msg=drift") })
 	h.eventually(t, "the status is written", func() bool { return h.status(t, "wg2").Applied != "" })
 	if _, err := os.Stat(filepath.Join(h.RunDir, "wg2.json")); err != nil {
 		t.Error(err)
@@ -149,7 +149,7 @@ func TestNamesNeverHoldUpTheRest(t *testing.T) {
 	close(found)
 	h.eventually(t, "the endpoint is set", func() bool { return strings.Contains(h.kernel.sent(), "endpoint 192.0.2.7:51820") })
 	h.eventually(t, "the status says so", func() bool { return len(h.status(t, "wg0").Errors) == 0 })
-	if strings.Contains(h.log.take(), "msg=drift") {
+	if strings.Contains(h.log.Take(), "msg=drift") {
 		t.Error("a name that is resolved is no drift")
 	}
 }
@@ -162,7 +162,7 @@ func TestMetrics(t *testing.T) {
 	h.eventually(t, "applied", func() bool { return d.Ready() == nil })
 	h.kernel.change("wg0", func(l *plan.Live) { l.Routes = nil })
 	signal(h.kernel.events)
-	h.eventually(t, "repaired", func() bool { return strings.Contains(h.log.take(), "msg=drift") })
+	h.eventually(t, "repaired", func() bool { return strings.Contains(h.log.Take(), "msg=drift") })
 	h.eventually(t, "counted", func() bool { return len(d.all()[0].state().repairs) > 0 })
 	r := prometheus.NewPedanticRegistry()
 	must(t, r.Register(d))

@@ -65,7 +65,7 @@ func TestWhatTheMachineCannotHaveCostsNobodyElse(t *testing.T) {
 			if s.Applied == "" || s.Applied != s.InForce || len(s.Errors) > 0 {
 				t.Errorf("the rest is not applied: %+v", s)
 			}
-			h.log.take()
+			h.log.Take()
 			h.kernel.sent()
 			before, err := os.Stat(h.inForce("wg0"))
 			must(t, err)
@@ -73,7 +73,7 @@ func TestWhatTheMachineCannotHaveCostsNobodyElse(t *testing.T) {
 			h.look(t, i, false)
 			after, err := os.Stat(h.inForce("wg0"))
 			must(t, err)
-			if log := h.log.take(); log != "" || h.kernel.sent() != "" || !os.SameFile(before, after) || len(h.status(t, "wg0").Refused) != 1 {
+			if log := h.log.Take(); log != "" || h.kernel.sent() != "" || !os.SameFile(before, after) || len(h.status(t, "wg0").Refused) != 1 {
 				t.Errorf("it does not rest: %q\n%s", h.status(t, "wg0").Refused, log)
 			}
 
@@ -164,13 +164,13 @@ func TestWhatIsHeldAndTheMachineCannotHave(t *testing.T) {
 	}
 	h.kernel.around.Routes = []plan.Route{docker(2), docker(31)}
 	h.write(t, h.proposal("wg0"), renderedOf(t, peer(3, 30), peer(7), peer(8)))
-	h.log.take()
+	h.log.Take()
 	h.look(t, i, true)
 	s := h.status(t, "wg0")
 	if len(s.Held) != 5 || slices.ContainsFunc(s.Held, func(h Held) bool { return h.Peer == "Node/node-02" }) {
 		t.Errorf("held: %v", s.Held)
 	}
-	log := h.log.take()
+	log := h.log.Take()
 	for _, who := range []string{"Node/node-02 since", "Node/node-03: 10.0.0.31/32 since"} {
 		if !strings.Contains(log, h.proposal("wg0")+": "+who) || !strings.Contains(log, "was held, and is let go") {
 			t.Errorf("%s goes without a word:\n%s", who, log)

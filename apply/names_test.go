@@ -21,11 +21,11 @@ func TestAnUnknownNameChangesNothing(t *testing.T) {
 	if sent := h.kernel.sent(); !strings.Contains(sent, "mtu 1320 ") || strings.Contains(sent, "mtu 1420 ") || strings.Count(sent, " endpoint ") != 1 {
 		t.Errorf("the name is not known from the start:\n%s", sent)
 	}
-	h.log.take()
+	h.log.Take()
 	for range 2 {
 		must(t, h.Once(t.Context(), "wg0"))
 	}
-	if sent, log := h.kernel.sent(), h.log.take(); sent != "" || log != "" {
+	if sent, log := h.kernel.sent(), h.log.Take(); sent != "" || log != "" {
 		t.Errorf("once more sends something:\n%s%s", sent, log)
 	}
 
@@ -34,13 +34,13 @@ func TestAnUnknownNameChangesNothing(t *testing.T) {
 	i := h.newIface("wg0", func() { signal(woken) })
 	for range 2 {
 		if l := h.look(t, i, true); l.drift || h.kernel.sent() != "" {
-			t.Errorf("a restart without a resolver is drift:\n%s", h.log.take())
+			t.Errorf("a restart without a resolver is drift:\n%s", h.log.Take())
 		}
 	}
 	r <- home
 	<-woken
 	if l := h.look(t, i, true); l.drift || h.kernel.sent() != "" {
-		t.Errorf("the answer is drift:\n%s", h.log.take())
+		t.Errorf("the answer is drift:\n%s", h.log.Take())
 	}
 }
 

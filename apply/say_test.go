@@ -16,7 +16,7 @@ func TestFirstStartIsNoWarning(t *testing.T) {
 			i := h.newIface("wg0", func() {})
 			h.look(t, i, true)
 			h.look(t, i, true)
-			log := h.log.take()
+			log := h.log.Take()
 			if strings.Count(log, `level=INFO msg="waiting for a file"`) != 1 || !strings.Contains(log, strings.Join(c.waitsFor, "/")) {
 				t.Errorf("not said, once, what is waited for:\n%s", log)
 			}

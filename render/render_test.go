@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"wg-kube/internal/lab"
 	"wg-kube/render/overlay"
 	"wg-kube/render/source/fragments"
 	"wg-kube/templates/status"
@@ -114,32 +115,14 @@ type bench struct {
 	t                     *testing.T
 	out, runDir, peersDir string
 	others                Peers // nil: none
-	log                   *lines
+	log                   *lab.Log
 	registry              *prometheus.Registry
 	loop                  *Loop
 	stop                  func()
 }
 
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, out: t.TempDir(), runDir: t.TempDir() + "/later", peersDir: t.TempDir(), log: &lines{}}
+	b := &bench{t: t, out: t.TempDir(), runDir: t.TempDir() + "/later", peersDir: t.TempDir(), log: &lab.Log{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", b.log)

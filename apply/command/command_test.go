@@ -1,16 +1,16 @@
 package command
 
 import (
-	"bytes"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"wg-kube/internal/lab"
 )
 
 func TestRecord(t *testing.T) {
@@ -61,27 +61,10 @@ func TestEnviron(t *testing.T) {
 	}
 }
 
-// log is a log without times.
-type log struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *log) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func runner(t *testing.T) (Runner, *log) {
+// runner logs without times.
+func runner(t *testing.T) (Runner, *lab.Log) {
 	t.Helper()
-	l := &log{}
+	l := &lab.Log{}
 	noTime := func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"os/exec"
@@ -18,7 +17,7 @@ import (
 func TestEventsThatAreLost(t *testing.T) {
 	onHost(t, func(t *testing.T, s *System) {
 		up(t, s, "wg0", "[Interface]\n"+private+"Address = 10.1.0.1/24\n"+peerA+"AllowedIPs = 10.2.0.0/24, 10.3.0.0/24\n")
-		var log record
+		var log lab.Log
 		s.cfg.Log, s.unread = slog.New(slog.NewTextHandler(&log, nil)), 1 // the kernel gives no less than 2 KB
 
 		var once sync.Once
@@ -70,22 +69,4 @@ func TestEventsThatAreLost(t *testing.T) {
 			}
 		})
 	})
-}
-
-// record is a log.
-type record struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (r *record) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.b.Write(b)
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.b.String()
 }

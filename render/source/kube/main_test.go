@@ -1,7 +1,6 @@
 package kube_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -305,23 +304,8 @@ func writeFile(t *testing.T, path string, b []byte) {
 	}
 }
 
-// logLines is a log that can be read while it is written.
-type logLines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+// logLines is a log of JSON.
+type logLines struct{ lab.Log }
 
 // errors are the err attributes of the lines with this message.
 func (l *logLines) errors(msg string) (errs []string) {
