@@ -84,7 +84,7 @@ func (i *iface) device(ctx context.Context, l *look) {
 		}
 		l.steps = len(p.Steps)
 		if l.drift {
-			l.repairs = kinds(p)
+			l.repairs.add(p)
 		}
 		sayPlan(i.log, p, l.drift)
 		live = live.After(p)

@@ -67,12 +67,12 @@ type look struct {
 	early   bool          // nothing was done: the file in force is being written, or somebody else is at work
 	idle    bool          // the files are what they were, and the device was not looked at
 	took    time.Duration
-	peers   int            // in the file in force
-	steps   int            // done
-	drift   bool           // though the file has not changed
-	repairs map[string]int // the steps done, by kind, if it was drift
-	live    *plan.Live     // nil: the device was not looked at
-	err     error          // why it has to be tried again
+	peers   int        // in the file in force
+	steps   int        // done
+	drift   bool       // though the file has not changed
+	repairs kinds      // the steps done, if it was drift
+	live    *plan.Live // nil: the device was not looked at
+	err     error      // why it has to be tried again
 }
 
 func (c Config) newIface(name string, wake func()) *iface {

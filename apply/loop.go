@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -190,9 +189,9 @@ type state struct {
 	looked bool       // at least once, and the file in force was not being written
 	since  time.Time  // of the look under way; zero: there is none
 
-	looks, failures, steps int            // so far
-	repairs                map[string]int // so far, by kind; never changed, only replaced
-	right                  time.Time      // when the device was last seen to be, or made, as the file says
+	looks, failures, steps int       // so far
+	repairs                kinds     // so far
+	right                  time.Time // when the device was last seen to be, or made, as the file says
 }
 
 func newLoop(c Config, name string) *loop {
@@ -290,14 +289,8 @@ func (l *loop) look(ctx context.Context, device bool) look {
 	if got.err != nil {
 		n.failures++
 	}
-	if len(got.repairs) > 0 {
-		n.repairs = maps.Clone(n.repairs)
-		if n.repairs == nil {
-			n.repairs = map[string]int{}
-		}
-		for kind, count := range got.repairs {
-			n.repairs[kind] += count
-		}
+	for kind, count := range got.repairs {
+		n.repairs[kind] += count
 	}
 	if got.live != nil {
 		n.live, n.right = got.live, time.Now()

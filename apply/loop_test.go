@@ -163,7 +163,7 @@ func TestMetrics(t *testing.T) {
 	h.kernel.change("wg0", func(l *plan.Live) { l.Routes = nil })
 	signal(h.kernel.events)
 	h.eventually(t, "repaired", func() bool { return strings.Contains(h.log.Take(), "msg=drift") })
-	h.eventually(t, "counted", func() bool { return len(d.all()[0].state().repairs) > 0 })
+	h.eventually(t, "counted", func() bool { return d.all()[0].state().repairs != kinds{} })
 	r := prometheus.NewPedanticRegistry()
 	must(t, r.Register(d))
 	families, err := r.Gather()

@@ -83,8 +83,8 @@ func (d *Daemon) Collect(ch chan<- prometheus.Metric) {
 		}
 		st := s.last.status
 		ch <- prometheus.MustNewConstMetric(fileInfo, prometheus.GaugeValue, 1, l.iface.name, st.Proposed, st.InForce, st.Applied)
-		for _, kind := range allKinds {
-			ch <- prometheus.MustNewConstMetric(repairs, prometheus.CounterValue, float64(s.repairs[kind]), l.iface.name, kind)
+		for kind, n := range s.repairs {
+			ch <- prometheus.MustNewConstMetric(repairs, prometheus.CounterValue, float64(n), l.iface.name, repaired[kind])
 		}
 		if s.live == nil || !d.PeerMetrics {
 			continue
@@ -99,30 +99,41 @@ func (d *Daemon) Collect(ch chan<- prometheus.Metric) {
 }
 
 // The kinds of what is repaired.
-var allKinds = [...]string{"link", "address", "device", "peer", "route", "rule", "firewall"}
+const (
+	aLink = iota
+	anAddress
+	aDevice
+	aPeer
+	aRoute
+	aRule
+	aFirewall
+)
 
-// kinds counts the steps of p.
-func kinds(p plan.Plan) map[string]int {
-	n := map[string]int{}
+var repaired = [...]string{aLink: "link", anAddress: "address", aDevice: "device", aPeer: "peer", aRoute: "route", aRule: "rule", aFirewall: "firewall"}
+
+// kinds is a number of steps of each kind.
+type kinds [len(repaired)]int
+
+// add counts the steps of p.
+func (k *kinds) add(p plan.Plan) {
 	for _, s := range p.Steps {
 		switch s.(type) {
 		case plan.AddLink, plan.SetMTU, plan.SetUp:
-			n["link"]++
+			k[aLink]++
 		case plan.AddAddress, plan.DelAddress:
-			n["address"]++
+			k[anAddress]++
 		case plan.SetDevice:
-			n["device"]++
+			k[aDevice]++
 		case plan.AddRoute, plan.DelRoute:
-			n["route"]++
+			k[aRoute]++
 		case plan.AddRule, plan.DelRule:
-			n["rule"]++
+			k[aRule]++
 		case plan.SetFirewall, plan.DelFirewall, plan.SetSrcValidMark:
-			n["firewall"]++
+			k[aFirewall]++
 		default:
-			n["peer"]++
+			k[aPeer]++
 		}
 	}
-	return n
 }
 
 func (s state) devicePeers() int {
