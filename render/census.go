@@ -14,7 +14,7 @@ type census struct {
 }
 
 // label is the values of the labels of one number; those that it has not are empty.
-type label [2]string
+type label [3]string
 
 func newCensus(name, help string, labels ...string) *census {
 	return &census{desc: prometheus.NewDesc(name, help, labels, nil), labels: len(labels)}

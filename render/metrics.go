@@ -32,7 +32,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "Times that a proposal could not be made or written; the old one stayed.",
 		}),
 		peers:      newCensus("wg_render_peers", "Peers in the proposal, by the kind of what they come from.", "kind"),
-		rejections: newCensus("wg_render_rejections", "Claims that are refused now, by the kind of what makes them and the annotation or key.", "kind", "field"),
+		rejections: newCensus("wg_render_rejections", "Claims that are refused now, by the kind of what makes them, the annotation or key, and the reason: malformed, never, excluded, held, loop or too-much, see docs/claims.md.", "kind", "field", "reason"),
 		waiting:    newCensus("wg_render_waiting", "Peers that something is waited for now, by the kind of what they come from and the annotation or key that is not there yet.", "kind", "field"),
 		unsynced: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "wg_render_unsynced",

@@ -69,7 +69,7 @@ func (l *Loop) tellRefused(rs []overlay.Rejection) {
 		if r.Waiting {
 			waiting[label{r.Origin.Kind, r.Field}]++
 		} else {
-			rejections[label{r.Origin.Kind, r.Field}]++
+			rejections[label{r.Origin.Kind, r.Field, string(r.Cause)}]++
 		}
 	}
 	l.Metrics.rejections.set(rejections)

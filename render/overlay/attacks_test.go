@@ -258,6 +258,44 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// TestCauses: the words in which refusals are counted.
+func TestCauses(t *testing.T) {
+	self, policy := ourSite(), Policy{Prefix: kubePrefix, Hubs: []string{"h"}, APIServer: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, PeerCIDRs: ofNodes("0.0.0.0/1", "128.0.0.0/1")}
+	neighbour := func(allowed ...string) Node {
+		return node("a", append([]string{"site=lab", "vpc-ip=172.31.0.1"}, allowed...)...)
+	}
+	var many []string
+	for n := range maxPrefixes + 1 {
+		many = append(many, fmt.Sprintf("10.1.%d.%d", n>>8, n&255))
+	}
+	for name, tc := range map[string]struct {
+		node Node
+		want Cause
+	}{
+		"no prefix":                {neighbour("allowed-ips=x"), Malformed},
+		"no key":                   {neighbour("public-key=x"), Malformed},
+		"a name of another line":   {node("a\nb", "site=lab"), Malformed},
+		"a default route":          {neighbour("allowed-ips=0.0.0.0/0"), Never},
+		"the zero key":             {neighbour("public-key=" + zeroKey), Never},
+		"loopback":                 {node("a", "site=lab", "ip=10.1.0.1", "vpc-ip=127.0.0.1"), Never},
+		"the API server":           {neighbour("allowed-ips=10.96.0.0/16"), Excluded},
+		"outside of --peer-cidrs":  {neighbour("allowed-ips=2001:db8::1"), Excluded},
+		"a hub that is not named":  {hub("g"), Excluded},
+		"our own prefix":           {neighbour("allowed-ips=10.9.0.7"), Held},
+		"our own key":              {neighbour("public-key=" + key("us").String()), Held},
+		"its endpoint in a tunnel": {node("a", "site=lab", "ip=10.1.0.1", "vpc-ip=10.9.0.7"), Loop},
+		"around its own endpoint":  {neighbour("allowed-ips=172.31.0.0/16"), Loop},
+		"very many":                {neighbour("allowed-ips=" + strings.Join(many, ",")), TooMuch},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, rejections := build(t, self, Snapshot{Nodes: []Node{tc.node}}, nil, policy)
+			if len(rejections) != 1 || rejections[0].Cause != tc.want {
+				t.Errorf("%v, want %s", rejections, tc.want)
+			}
+		})
+	}
+}
+
 // TestIncumbents: a cluster that stands, and what changes in it.
 func TestIncumbents(t *testing.T) {
 	before := []Node{

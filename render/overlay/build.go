@@ -180,10 +180,10 @@ func (j *judge) candidates(s Snapshot, last []wgquick.Peer) []*candidate {
 	return slices.DeleteFunc(cs, func(c *candidate) bool {
 		switch {
 		case !plain(c.node.Name) || c.node.UID != "" && !plain(c.node.UID):
-			j.reject(c, "", "", fmt.Sprintf("its name or uid has characters that no %s's has", c.origin.Kind))
+			j.reject(c, Malformed, "", "", fmt.Sprintf("its name or uid has characters that no %s's has", c.origin.Kind))
 			return true
 		case c.who == taken:
-			j.reject(c, "", "", fmt.Sprintf("there is another %s of this name", c.origin.Kind))
+			j.reject(c, Held, "", "", fmt.Sprintf("there is another %s of this name", c.origin.Kind))
 			return true
 		}
 		taken = c.who
@@ -306,7 +306,7 @@ func (j *judge) shareOut(hubs []*candidate, kept, static []wgquick.Peer) {
 	for _, p := range j.self.HubAllowedIPs {
 		p = p.Masked()
 		if by := fixed[p]; by != "" {
-			j.reject(hubs[0], "hub-allowed-ips", p.String(), "held by "+by)
+			j.reject(hubs[0], Held, "hub-allowed-ips", p.String(), "held by "+by)
 		} else if !given[p] {
 			given[p] = true
 			hubs[0].prefixes = append(hubs[0].prefixes, p)

@@ -69,7 +69,7 @@ func (j *judge) hear(c *candidate) bool {
 // hearLabel: a kubelet may call its own Node a hub, so our own flags may name those that are.
 func (j *judge) hearLabel(c *candidate) bool {
 	if c.relation == asHub && !j.policy.pinned(c.node.Name) {
-		j.reject(c, LabelHub, "", "none of those that --hub names")
+		j.reject(c, Excluded, LabelHub, "", "none of those that --hub names")
 		return false
 	}
 	return true
@@ -84,13 +84,13 @@ func (j *judge) hearKey(c *candidate, s said) bool {
 	err, k := s.publicKey.err, s.publicKey.value
 	switch {
 	case err != nil:
-		j.reject(c, s.words.publicKey, s.publicKey.raw, err.Error())
+		j.reject(c, Malformed, s.words.publicKey, s.publicKey.raw, err.Error())
 	case k.IsZero():
-		j.reject(c, s.words.publicKey, s.publicKey.raw, "the zero key belongs to nobody")
+		j.reject(c, Never, s.words.publicKey, s.publicKey.raw, "the zero key belongs to nobody")
 	case k == j.self.PublicKey:
-		j.reject(c, s.words.publicKey, s.publicKey.raw, "our own key")
+		j.reject(c, Held, s.words.publicKey, s.publicKey.raw, "our own key")
 	case c.relation == asHub && !j.policy.pinnedKey(k):
-		j.reject(c, s.words.publicKey, s.publicKey.raw, "none of those that --hub-public-key names")
+		j.reject(c, Excluded, s.words.publicKey, s.publicKey.raw, "none of those that --hub-public-key names")
 	default:
 		c.wantKey = k
 		return true
@@ -105,7 +105,7 @@ func (j *judge) hearKey(c *candidate, s said) bool {
 
 func (j *judge) hearEndpoint(c *candidate, s said) bool {
 	if s.endpoint.err != nil {
-		j.reject(c, s.words.endpoint, s.endpoint.raw, s.endpoint.err.Error())
+		j.reject(c, Malformed, s.words.endpoint, s.endpoint.raw, s.endpoint.err.Error())
 	}
 	if c.relation == neighbour {
 		return j.hearVPCIP(c, s)
@@ -119,7 +119,7 @@ func (j *judge) hearEndpoint(c *candidate, s said) bool {
 		return true
 	}
 	if why := neverEndpoint(c.wantEndpoint.Addr()); why != "" {
-		j.rejectEndpoint(c, why)
+		j.rejectEndpoint(c, Never, why)
 		c.wantEndpoint = netip.AddrPort{}
 	}
 	return true
@@ -134,7 +134,7 @@ func (j *judge) hearVPCIP(c *candidate, s said) bool {
 		j.wait(c, AnnotationVPCIP, "not set yet")
 		return false
 	case s.vpcIP.err != nil:
-		j.reject(c, AnnotationVPCIP, s.vpcIP.raw, s.vpcIP.err.Error())
+		j.reject(c, Malformed, AnnotationVPCIP, s.vpcIP.raw, s.vpcIP.err.Error())
 		addr, c.lastGoodEndpoint = last.Addr(), true
 	}
 	if s.endpoint.err != nil {
@@ -145,20 +145,20 @@ func (j *judge) hearVPCIP(c *candidate, s said) bool {
 	}
 	c.wantEndpoint = netip.AddrPortFrom(addr, cmp.Or(port, defaultPort))
 	if why := neverEndpoint(addr); why != "" {
-		j.rejectEndpoint(c, why)
+		j.rejectEndpoint(c, Never, why)
 		return false
 	}
 	return true
 }
 
 // rejectEndpoint refuses wantEndpoint, in the words of the annotation that asked for it.
-func (j *judge) rejectEndpoint(c *candidate, reason string) {
+func (j *judge) rejectEndpoint(c *candidate, cause Cause, reason string) {
 	switch {
 	case c.lastGoodEndpoint:
 	case c.relation == neighbour:
-		j.reject(c, AnnotationVPCIP, c.wantEndpoint.Addr().String(), reason)
+		j.reject(c, cause, AnnotationVPCIP, c.wantEndpoint.Addr().String(), reason)
 	default:
-		j.reject(c, c.said.words.endpoint, c.wantEndpoint.String(), reason)
+		j.reject(c, cause, c.said.words.endpoint, c.wantEndpoint.String(), reason)
 	}
 }
 
@@ -169,14 +169,14 @@ func (j *judge) hearPrefixes(c *candidate, s said) bool {
 	}
 	var claimed []netip.Prefix
 	var refused []Rejection
-	refuse := func(field, value, reason string) {
-		refused = append(refused, Rejection{Origin: c.origin, Field: field, Value: value, Reason: reason})
+	refuse := func(cause Cause, field, value, reason string) {
+		refused = append(refused, Rejection{Origin: c.origin, Cause: cause, Field: field, Value: value, Reason: reason})
 	}
 	malformed := false
 	for _, r := range s.allowedIPs {
 		if r.err != nil {
 			malformed = true
-			refuse(s.words.allowedIPs, r.raw, r.err.Error())
+			refuse(Malformed, s.words.allowedIPs, r.raw, r.err.Error())
 			continue
 		}
 		claimed = append(claimed, r.value)
@@ -208,18 +208,18 @@ func (j *judge) hearPrefixes(c *candidate, s said) bool {
 
 	slices.SortFunc(claimed, netip.Prefix.Compare)
 	for _, p := range slices.Compact(claimed) {
-		why := neverGranted(p, c.origin.Kind)
+		cause, why := Never, neverGranted(p, c.origin.Kind)
 		if why == "" && c.relation != asHub {
-			why = j.policy.neverAlone(p, c.origin.Kind)
+			cause, why = Excluded, j.policy.neverAlone(p, c.origin.Kind)
 		}
 		if why == "" && swallows(c, p) {
-			why = fmt.Sprintf("covers %s, where this %s is reached", c.wantEndpoint.Addr(), c.origin.Kind)
+			cause, why = Loop, fmt.Sprintf("covers %s, where this %s is reached", c.wantEndpoint.Addr(), c.origin.Kind)
 		}
 		switch {
 		case why == "":
 			c.wantPrefixes = append(c.wantPrefixes, p)
 		case !c.lastGoodPrefixes[p]:
-			refuse(c.fieldOf(p), p.String(), why)
+			refuse(cause, c.fieldOf(p), p.String(), why)
 		}
 	}
 	j.rejections = append(j.rejections, fewer(refused)...)
@@ -263,6 +263,6 @@ func (j *judge) ownLoop(c *candidate) {
 	if i < 0 {
 		return
 	}
-	j.rejectEndpoint(c, fmt.Sprintf("lies inside %s, which this %s claims", c.wantPrefixes[i], c.origin.Kind))
+	j.rejectEndpoint(c, Loop, fmt.Sprintf("lies inside %s, which this %s claims", c.wantPrefixes[i], c.origin.Kind))
 	c.wantEndpoint = netip.AddrPort{}
 }

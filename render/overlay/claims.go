@@ -112,8 +112,8 @@ type judge struct {
 }
 
 // reject notes what one object is not granted, whatever others claim.
-func (j *judge) reject(c *candidate, field, value, reason string) {
-	j.rejections = append(j.rejections, Rejection{Origin: c.origin, Field: field, Value: value, Reason: reason})
+func (j *judge) reject(c *candidate, cause Cause, field, value, reason string) {
+	j.rejections = append(j.rejections, Rejection{Origin: c.origin, Cause: cause, Field: field, Value: value, Reason: reason})
 }
 
 func (j *judge) wait(c *candidate, field, reason string) {
@@ -236,7 +236,7 @@ func share(p netip.Prefix) uint64 {
 // explain says why c did not get all it wants, now that everyone has what they got.
 func (j *judge) explain(c *candidate) {
 	if by := j.ledger.keys[c.wantKey]; by != c.who && by != "" && !c.lastGoodKey {
-		j.reject(c, c.said.words.publicKey, c.wantKey.String(), "held by "+by)
+		j.reject(c, Held, c.said.words.publicKey, c.wantKey.String(), "held by "+by)
 	}
 	if !c.admitted && j.ledger.keys[c.wantKey] != "" {
 		return // without a key the rest does not matter
@@ -249,19 +249,19 @@ func (j *judge) explain(c *candidate) {
 		}
 		why := j.against(c, p, true)
 		if why != "" {
-			refused = append(refused, Rejection{Origin: c.origin, Field: c.fieldOf(p), Value: p.String(), Reason: why})
+			refused = append(refused, Rejection{Origin: c.origin, Cause: Held, Field: c.fieldOf(p), Value: p.String(), Reason: why})
 		} else if c.admitted {
 			beyond++
 		}
 	}
 	j.rejections = append(j.rejections, fewer(refused)...)
 	if beyond > 0 {
-		j.reject(c, c.said.words.allowedIPs, "", fmt.Sprintf("%d more than one %s is granted: at most %d, IPv4 no more than %d times a /%d in all, IPv6 a /%d",
+		j.reject(c, TooMuch, c.said.words.allowedIPs, "", fmt.Sprintf("%d more than one %s is granted: at most %d, IPv4 no more than %d times a /%d in all, IPv6 a /%d",
 			beyond, c.origin.Kind, maxPrefixes, atMost, widest4, widest6))
 	}
 	if c.wantEndpoint.IsValid() && !c.endpoint.IsValid() {
 		if why := j.againstEndpoint(c); why != "" {
-			j.rejectEndpoint(c, why)
+			j.rejectEndpoint(c, Loop, why)
 		}
 	}
 }

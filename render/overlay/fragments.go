@@ -19,31 +19,31 @@ func staticPeers(self Self, fragments []Fragment, last []wgquick.Peer) ([]wgquic
 	prefixes := make(map[netip.Prefix]string)
 	for _, f := range inOrder(fragments) {
 		origin := wgquick.Origin{Kind: KindFragment, Name: f.Name}
-		refuse := func(key, value, reason string) {
+		refuse := func(cause Cause, key, value, reason string) {
 			if f.Err == nil { // else the one thing to say is that it cannot be read
-				rejections = append(rejections, Rejection{Origin: origin, Field: key, Value: value, Reason: reason})
+				rejections = append(rejections, Rejection{Origin: origin, Cause: cause, Field: key, Value: value, Reason: reason})
 			}
 		}
 		if !plain(f.Name) {
-			refuse("", "", "its name has characters other than letters, digits and -._:@+")
+			refuse(Malformed, "", "", "its name has characters other than letters, digits and -._:@+")
 			continue
 		}
 		stated := f.Peers
 		if f.Err != nil {
-			rejections = append(rejections, Rejection{Origin: origin, Reason: f.Err.Error()})
+			rejections = append(rejections, Rejection{Origin: origin, Cause: Malformed, Reason: f.Err.Error()})
 			stated = peersOf(origin, last)
 		}
 		for _, peer := range stated {
 			k := peer.PublicKey
 			switch {
 			case k.IsZero():
-				refuse("PublicKey", "", "not set")
+				refuse(Malformed, "PublicKey", "", "not set")
 				continue
 			case k == self.PublicKey:
-				refuse("PublicKey", k.String(), "our own key")
+				refuse(Held, "PublicKey", k.String(), "our own key")
 				continue
 			case keys[k] != "":
-				refuse("PublicKey", k.String(), "held by "+keys[k])
+				refuse(Held, "PublicKey", k.String(), "held by "+keys[k])
 				continue
 			}
 			keys[k] = origin.String()
@@ -55,7 +55,7 @@ func staticPeers(self Self, fragments []Fragment, last []wgquick.Peer) ([]wgquic
 				switch {
 				case own[p]:
 				case prefixes[p] != "":
-					refuse("AllowedIPs", p.String(), "held by "+prefixes[p])
+					refuse(Held, "AllowedIPs", p.String(), "held by "+prefixes[p])
 				default:
 					own[p] = true
 					prefixes[p] = origin.String()

@@ -33,6 +33,11 @@ func build(t testing.TB, self Self, s Snapshot, prev *wgquick.Config, p Policy) 
 	again, rejectedAgain := Build(self, s, c, p)
 	equal(t, "built again from its own result", c, again)
 	equal(t, "rejected again", lines(rejections), lines(rejectedAgain))
+	for _, r := range rejections {
+		if !r.Waiting && !slices.Contains([]Cause{Malformed, Never, Excluded, Held, Loop, TooMuch}, r.Cause) {
+			t.Errorf("%s: the cause is %q", r, r.Cause)
+		}
+	}
 
 	shuffled := Snapshot{
 		Nodes: slices.Clone(s.Nodes), Peers: slices.Clone(s.Peers),

@@ -66,7 +66,7 @@ func (j *judge) peers(peers []Peer, lasts map[wgquick.Origin]*wgquick.Peer) (cs 
 	for _, p := range peers {
 		if p.Err != nil {
 			broken[p.origin()] = true
-			j.rejections = append(j.rejections, Rejection{Origin: p.origin(), Reason: p.Err.Error()})
+			j.rejections = append(j.rejections, Rejection{Origin: p.origin(), Cause: Malformed, Reason: p.Err.Error()})
 		}
 	}
 	for _, p := range slices.SortedFunc(slices.Values(peers), comparePeers) {
@@ -102,7 +102,7 @@ func (j *judge) hearPreshared(c *candidate) bool {
 		c.presharedKey = p.Key
 		return true
 	}
-	j.rejections = append(j.rejections, Rejection{Origin: c.origin, Field: c.said.words.presharedKey, Reason: p.Err.Error(), Waiting: p.Waiting})
+	j.rejections = append(j.rejections, Rejection{Origin: c.origin, Cause: Malformed, Field: c.said.words.presharedKey, Reason: p.Err.Error(), Waiting: p.Waiting})
 	if c.last == nil {
 		return false
 	}
@@ -117,7 +117,7 @@ func (j *judge) hearKeepalive(c *candidate) {
 	case r.err == nil:
 		c.keepalive = &r.value
 	default:
-		j.reject(c, c.said.words.keepalive, r.raw, r.err.Error())
+		j.reject(c, Malformed, c.said.words.keepalive, r.raw, r.err.Error())
 		if c.last != nil {
 			c.keepalive = &c.last.PersistentKeepalive
 		}

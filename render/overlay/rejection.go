@@ -13,11 +13,25 @@ import (
 // Rejection is one claim that was not granted, or that is still waited for.
 type Rejection struct {
 	Origin  wgquick.Origin
+	Cause   Cause  // of one that waits it means nothing
 	Field   string // the annotation without the prefix, or what else its source calls it; "" for the object as a whole
 	Value   string // what was claimed, as it came; never a secret
 	Reason  string
 	Waiting bool // nothing is wrong, something is not there yet
 }
+
+// Cause is the reason in one word, for those that count.
+type Cause string
+
+// What the reasons come down to. Metrics have these words.
+const (
+	Malformed Cause = "malformed" // it cannot be read
+	Never     Cause = "never"     // nobody is granted it
+	Excluded  Cause = "excluded"  // by our own flags, or for the sake of the API server
+	Held      Cause = "held"      // by another, or by this node
+	Loop      Cause = "loop"      // an endpoint would lie inside the tunnel
+	TooMuch   Cause = "too-much"  // for one object
+)
 
 const (
 	maxValue   = 80  // bytes of a value that String shows
@@ -83,7 +97,7 @@ func fewer(rs []Rejection) []Rejection {
 		return rs
 	}
 	rs = sorted(rs)
-	more := Rejection{Origin: rs[0].Origin, Field: rs[0].Field}
+	more := Rejection{Origin: rs[0].Origin, Cause: TooMuch, Field: rs[0].Field}
 	more.Reason = fmt.Sprintf("and %d more that are refused", len(rs)-maxPerNode)
 	return append(rs[:maxPerNode:maxPerNode], more)
 }
