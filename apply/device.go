@@ -59,7 +59,7 @@ func (i *iface) device(ctx context.Context, l *look) {
 		if err != nil {
 			i.meaning = meaning{}
 			if errors.As(err, new(wgquick.Faults)) {
-				l.status.Refused = append(l.status.Refused, faults(err)...)
+				l.refuse(notForFile, faults(err))
 			} else {
 				l.fail(err)
 			}

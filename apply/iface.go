@@ -67,12 +67,13 @@ type look struct {
 	early   bool          // nothing was done: the file in force is being written, or somebody else is at work
 	idle    bool          // the files are what they were, and the device was not looked at
 	took    time.Duration
-	peers   int        // in the file in force
-	steps   int        // done
-	drift   bool       // though the file has not changed
-	repairs kinds      // the steps done, if it was drift
-	live    *plan.Live // nil: the device was not looked at
-	err     error      // why it has to be tried again
+	peers   int                // in the file in force
+	steps   int                // done
+	drift   bool               // though the file has not changed
+	repairs kinds              // the steps done, if it was drift
+	live    *plan.Live         // nil: the device was not looked at
+	refused [len(refusals)]int // lines of the status, each of a file and for a reason
+	err     error              // why it has to be tried again
 }
 
 func (c Config) newIface(name string, wake func()) *iface {
@@ -160,8 +161,8 @@ func (i *iface) all(ctx context.Context, l *look, device bool) {
 	if ctx.Err() != nil {
 		return
 	}
-	l.status.Refused = append(l.status.Refused, i.files.proposal.faults()...)
-	l.status.Refused = append(l.status.Refused, inForce.faults()...)
+	l.refuse(badProposal, i.files.proposal.faults())
+	l.refuse(badFile, inForce.faults())
 	switch {
 	case inForce.missing():
 		i.missing(ctx, l)
@@ -187,7 +188,7 @@ func (i *iface) all(ctx context.Context, l *look, device bool) {
 		i.device(ctx, l)
 	}
 	if i.meaning.hash == inForce.hash {
-		l.status.Refused = append(l.status.Refused, i.meaning.refused...)
+		l.refuse(notForFile, i.meaning.refused)
 		if len(i.meaning.refused) > 0 && !Ours(inForce.config) {
 			l.status.Warnings = append(l.status.Warnings, i.files.path+
 				": the machine could not have all of it any more; as it was in use before, it is kept up")
@@ -210,6 +211,12 @@ func (i *iface) publishKey(l *look) (wgquick.SecretKey, error) {
 	early := i.status
 	early.PublicKey = key.Public()
 	return key, i.save(early)
+}
+
+// refuse says what is wrong with one of the files, and counts it.
+func (l *look) refuse(refusal int, lines []string) {
+	l.status.Refused = append(l.status.Refused, lines...)
+	l.refused[refusal] += len(lines)
 }
 
 // fail says why the device is not as it should be, and asks for another try.
@@ -269,12 +276,16 @@ func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey, dev
 		i.promoted = i.tryPromote(ctx, key, now)
 	}
 	l.status.Held = i.promoted.held
-	l.status.Refused = append(l.status.Refused, i.promoted.refused...)
+	l.refuse(notForProposal, i.promoted.refused)
 	if errors.As(i.promoted.err, new(syscall.Errno)) { // no fault of the proposal
 		l.fail(i.promoted.err)
 		return
 	}
-	l.status.Refused = append(l.status.Refused, faults(i.promoted.err)...)
+	why := unguarded
+	if errors.As(i.promoted.err, new(wgquick.Faults)) {
+		why = notForProposal
+	}
+	l.refuse(why, faults(i.promoted.err))
 }
 
 // tryPromote is promote, whatever came of it before. now is what there is to compare.

@@ -282,6 +282,9 @@ func (l *loop) look(ctx context.Context, device bool) look {
 	defer l.mu.Unlock()
 	n := &l.now
 	got.took = time.Since(began)
+	if got.early {
+		got.peers, got.refused = n.last.peers, n.last.refused
+	}
 	n.last, n.since = got, time.Time{}
 	n.looked = n.looked || !got.early
 	n.looks++

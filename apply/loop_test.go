@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -155,8 +156,11 @@ func TestNamesNeverHoldUpTheRest(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	h := newHouse(t)
+	h := newHouse(t, "wg0", "wg2")
 	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	h.write(t, h.proposal("wg0"), rendered(t, 1)) // its file was made by hand
+	h.write(t, h.inForce("wg1"), "[Interface]\nColour = red\nTaste = bad\n")
+	h.write(t, h.proposal("wg2"), "[Interface]\nPostUp = true\n")
 	h.PeerMetrics = true
 	d := h.run(t)
 	h.eventually(t, "applied", func() bool { return d.Ready() == nil })
@@ -173,16 +177,18 @@ func TestMetrics(t *testing.T) {
 		for _, m := range f.GetMetric() {
 			name := f.GetName()
 			for _, l := range m.GetLabel() {
-				if l.GetName() == "kind" {
+				if slices.Contains([]string{"kind", "file", "reason"}, l.GetName()) {
 					name += " " + l.GetValue()
 				}
 			}
-			got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			got[name] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
 		}
 	}
 	for name, want := range map[string]float64{
-		"wg_apply_in_sync": 1, "wg_apply_peers": 2, "wg_apply_device_peers": 2, "wg_apply_refused": 0, "wg_apply_held_peers": 0,
-		"wg_apply_file_info": 1, "wg_apply_drift_repairs_total route": 2, "wg_apply_drift_repairs_total peer": 0,
+		"wg_apply_in_sync": 1, "wg_apply_peers": 2, "wg_apply_device_peers": 2, "wg_apply_held_peers": 0, "wg_apply_file_info": 3,
+		"wg_apply_refused proposal guard": 1, "wg_apply_refused proposal malformed": 1, "wg_apply_refused proposal machine": 0,
+		"wg_apply_refused in_force malformed": 2, "wg_apply_refused in_force machine": 0,
+		"wg_apply_drift_repairs_total route": 2, "wg_apply_drift_repairs_total peer": 0,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %v, want %v", name, v, want)

@@ -27,7 +27,6 @@ func rows() []metric {
 		row("last_in_sync_timestamp_seconds", "When the device was last seen to be as the file says.", gauge, func(s state) float64 { return seconds(s.right) }),
 		row("peers", "Peers in the file in force.", gauge, func(s state) float64 { return float64(s.last.peers) }),
 		row("device_peers", "Peers of the device, when it was last looked at.", gauge, func(s state) float64 { return float64(s.devicePeers()) }),
-		row("refused", "Faults of the proposal and the file in force.", gauge, func(s state) float64 { return float64(len(s.last.status.Refused)) }),
 		row("errors", "Reasons why the device is not as the file in force says.", gauge, func(s state) float64 { return float64(len(s.last.status.Errors)) }),
 		row("held_peers", `Peers that wait for "wg-apply accept" to be removed.`, gauge, func(s state) float64 {
 			peers, _ := countHeld(s.last.status.Held)
@@ -45,6 +44,8 @@ func rows() []metric {
 }
 
 var (
+	refused = prometheus.NewDesc("wg_apply_refused", "Faults that are refused now, by the file and the reason. malformed: it cannot be read, or says what it may not; guard: it goes further than a proposal may; machine: what this machine cannot have.",
+		[]string{"iface", "file", "reason"}, nil)
 	fileInfo = prometheus.NewDesc("wg_apply_file_info", "1: the hashes of the files last read, and of the one that the device was last made to match.",
 		[]string{"iface", "proposed", "in_force", "applied"}, nil)
 	repairs = prometheus.NewDesc("wg_apply_drift_repairs_total", "Changes made to the device though its file had not changed, by what was repaired.",
@@ -64,6 +65,7 @@ func (d *Daemon) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range rows() {
 		ch <- m.desc
 	}
+	ch <- refused
 	ch <- fileInfo
 	ch <- repairs
 	if d.PeerMetrics {
@@ -81,6 +83,10 @@ func (d *Daemon) Collect(ch chan<- prometheus.Metric) {
 		for _, m := range all {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), l.iface.name)
 		}
+		for refusal, n := range s.last.refused {
+			of := refusals[refusal]
+			ch <- prometheus.MustNewConstMetric(refused, prometheus.GaugeValue, float64(n), l.iface.name, of.file, of.reason)
+		}
 		st := s.last.status
 		ch <- prometheus.MustNewConstMetric(fileInfo, prometheus.GaugeValue, 1, l.iface.name, st.Proposed, st.InForce, st.Applied)
 		for kind, n := range s.repairs {
@@ -96,6 +102,23 @@ func (d *Daemon) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(peerSent, prometheus.CounterValue, float64(p.TxBytes), labels...)
 		}
 	}
+}
+
+// What is refused of which file, and why.
+const (
+	badProposal = iota
+	unguarded
+	notForProposal
+	badFile
+	notForFile
+)
+
+var refusals = [...]struct{ file, reason string }{
+	badProposal:    {"proposal", "malformed"},
+	unguarded:      {"proposal", "guard"},
+	notForProposal: {"proposal", "machine"},
+	badFile:        {"in_force", "malformed"},
+	notForFile:     {"in_force", "machine"},
 }
 
 // The kinds of what is repaired.
