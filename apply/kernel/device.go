@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,9 +32,9 @@ func (s *System) configure(ctx context.Context, iface string, cfg wgtypes.Config
 }
 
 // call runs f with a new client, since a client decides once whether the kernel knows WireGuard, which may change
-// with the first link. A userspace device that hangs blocks f for ever: call gives up when ctx is done or the time
-// is out, and later calls wait behind the one that hangs instead of adding to it. One that hangs for abandoned times
-// as long has lost its answer, it may be, and is passed by.
+// with the first link. It gives up when ctx is done or the time is out. Then the client is closed: that ends the wait
+// for an answer of the kernel that was lost. A userspace device that hangs blocks f all the same, and later calls wait
+// behind the one that hangs instead of adding to it.
 func call[T any](ctx context.Context, s *System, iface string, f func(*wgctrl.Client) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
@@ -44,21 +43,20 @@ func call[T any](ctx context.Context, s *System, iface string, f func(*wgctrl.Cl
 		err error
 	}
 	turn, done := s.turn(iface), make(chan result, 1)
-	select {
-	case turn <- struct{}{}:
-	case <-ctx.Done():
-		return result{}.v, fmt.Errorf("the device does not answer: %w", ctx.Err())
-	}
 	go func() {
-		pass := sync.OnceFunc(func() { <-turn })
-		defer time.AfterFunc(abandoned*s.cfg.Timeout, pass).Stop()
-		defer pass()
-		c, err := wgctrl.New()
+		c, err := wgctrl.New() // asks the kernel too, and nobody waits behind that
 		if err != nil {
 			done <- result{err: err}
 			return
 		}
 		defer c.Close()
+		select {
+		case turn <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		defer func() { <-turn }()
+		defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 		v, err := f(c)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = errNoDevice
@@ -72,9 +70,6 @@ func call[T any](ctx context.Context, s *System, iface string, f func(*wgctrl.Cl
 		return result{}.v, fmt.Errorf("the device does not answer: %w", ctx.Err())
 	}
 }
-
-// abandoned is how many times the longest wait a call may hang before the next one is made beside it.
-const abandoned = 30
 
 // turn is held by the one call that talks to the device.
 func (s *System) turn(iface string) chan struct{} {

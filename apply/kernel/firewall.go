@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"wg-kube/apply/plan"
@@ -17,9 +19,16 @@ import (
 // tableName is wg-quick's, so that either finds what the other has made.
 func tableName(iface string) string { return "wg-quick-" + iface }
 
+// nft opens nftables for as long as an answer may take: one that is lost is waited for no longer.
+func nft() (*nftables.Conn, error) {
+	return nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
+		return c.SetDeadline(time.Now().Add(10 * time.Second))
+	}))
+}
+
 // firewalls returns the families in which the interface has a table.
 func firewalls(iface string) (map[nftables.TableFamily]bool, error) {
-	c, err := nftables.New()
+	c, err := nft()
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +54,7 @@ func setFirewall(st plan.SetFirewall) error {
 	if err != nil {
 		return err
 	}
-	c, err := nftables.New()
+	c, err := nft()
 	if err != nil {
 		return err
 	}
@@ -123,7 +132,7 @@ func delFirewall(iface string) error {
 	if err != nil || len(have) == 0 {
 		return err
 	}
-	c, err := nftables.New()
+	c, err := nft()
 	if err != nil {
 		return err
 	}

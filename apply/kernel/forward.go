@@ -19,7 +19,7 @@ import (
 // where neither a rule of the table looks for the interface nor one on the way accepts everything. The tables that
 // iptables-nft makes are among them; what iptables-legacy has made cannot be seen from here.
 func (s *System) forwardDrops(ctx context.Context, iface string) ([]hints.Chain, error) {
-	c, err := nftables.New()
+	c, err := nft()
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -310,18 +311,31 @@ func TestACallWithoutAnAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		never := make(chan struct{})
-		defer close(never)
-		ask := func(f func()) error {
-			_, err := call(t.Context(), s, "wg0", func(*wgctrl.Client) (int, error) { f(); return 0, nil })
+		ask := func(f func(c *wgctrl.Client)) error {
+			_, err := call(t.Context(), s, "wg0", func(c *wgctrl.Client) (int, error) { f(c); return 0, nil })
 			return err
 		}
-		for _, f := range []func(){func() { <-never }, func() {}} { // the second waits behind the first
+		question := func(*wgctrl.Client) {}
+		answer := make(chan struct{})
+		for _, f := range []func(*wgctrl.Client){func(*wgctrl.Client) { <-answer }, question} { // the second waits behind the first
 			if err := ask(f); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("it does not wait: %v", err)
 			}
 		}
-		lab.Eventually(t, 10*time.Second, "a call beside it", func() bool { return ask(func() {}) == nil })
+		close(answer)
+		lab.Eventually(t, 10*time.Second, "the next call", func() bool { return ask(question) == nil })
+		if !lab.HasKernelWireGuard(t) {
+			return
+		}
+		lost := func(c *wgctrl.Client) { // what waits for the kernel is woken when the client is closed
+			for err := error(fs.ErrNotExist); errors.Is(err, fs.ErrNotExist); time.Sleep(time.Millisecond) {
+				_, err = c.Device("wg7")
+			}
+		}
+		if err := ask(lost); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("it does not wait: %v", err)
+		}
+		lab.Eventually(t, 10*time.Second, "the call after one that was lost", func() bool { return ask(question) == nil })
 	})
 }
 
