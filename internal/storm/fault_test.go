@@ -28,19 +28,23 @@ var (
 		{To: trace.Unix, Calls: []string{"connect", "read", "socket"}},
 	}
 	errnos = map[string][]unix.Errno{
-		trace.File: {unix.ENOSPC, unix.EIO, unix.EROFS, unix.EMFILE},
-		// Not EINTR: a socket that never blocks is never interrupted, and what waits for it would wait for ever.
-		trace.Netlink: {unix.ENOBUFS, unix.ENOMEM, unix.EBUSY},
+		trace.File:    {unix.ENOSPC, unix.EIO, unix.EROFS, unix.EMFILE},
+		trace.Netlink: {unix.EINTR, unix.ENOBUFS, unix.ENOMEM, unix.EBUSY},
 		trace.Unix:    {unix.EPIPE, unix.ECONNRESET, unix.EIO},
 	}
 )
 
-func someFault(r *rand.Rand) trace.Fault {
-	f := whatFails[r.IntN(len(whatFails))]
+// someFault is a call that fails a few times, or a few dumps that something changes under.
+func someFault(r *rand.Rand) trace.Order {
+	n := r.IntN(len(whatFails) + 1)
+	if n == len(whatFails) {
+		return trace.Order{Torn: 1 + r.IntN(3)}
+	}
+	f := whatFails[n]
 	of := errnos[f.To]
 	f.Errno = of[r.IntN(len(of))]
 	f.Skip, f.Count = r.IntN(20), 1+r.IntN(3)
-	return f
+	return trace.Order{Faults: []trace.Fault{f}}
 }
 
 // needTracing skips where a daemon that is traced takes so long for everything that its own deadlines pass: in a
@@ -58,44 +62,75 @@ func inUserModeLinux() bool {
 	return strings.Contains(string(b), "User Mode Linux")
 }
 
+// pair is a machine whose daemons are traced, and another with the same files, which is spared.
+type pair struct {
+	*machine
+	spared        *machine
+	r             *rand.Rand
+	files         *files
+	apply, render *trace.Program
+}
+
+// newPair starts both, the traced daemons under a first order each.
+func newPair(t *testing.T, resync string, first func(r *rand.Rand) trace.Order) *pair {
+	t.Helper()
+	needTracing(t)
+	p := &pair{machine: newMachine(t), spared: newMachine(t), r: random(t), files: someFiles()}
+	for _, m := range []*machine{p.machine, p.spared} {
+		for _, dir := range kept {
+			m.Run(t, "mkdir", "-p", dir)
+			m.Run(t, "mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", dir)
+		}
+		m.put(p.files)
+	}
+	p.spared.start()
+	p.apply, p.render = p.trace("wg-apply", first(p.r), "--resync", resync), p.trace("wg-render", first(p.r))
+	p.rest()
+	p.spared.rest()
+	return p
+}
+
+// follow lets both get to what the files say now. before is what was in the kernel of the traced one.
+func (p *pair) follow(before string) {
+	p.t.Helper()
+	p.put(p.files)
+	p.spared.put(p.files)
+	p.spared.rest()
+	p.restKept(before, p.spared.kernel())
+	p.noHalf()
+	p.same(p.spared)
+}
+
+func (p *pair) order(o trace.Order) {
+	p.apply.Order(p.t, o)
+	p.render.Order(p.t, o)
+}
+
+// kept are the folders that the daemons write.
+var kept = []string{inForceDir, proposals, runDir}
+
 // Calls fail here and there while the files change. Nothing works but what is tried again: neither a resync nor a
 // restart helps.
 func TestAnyCallFails(t *testing.T) {
 	t.Parallel()
-	needTracing(t)
-	r := random(t)
-	m, spared := newMachine(t), newMachine(t)
-	f := someFiles()
-	m.put(f)
-	spared.put(f)
-	spared.start()
-	apply := m.trace("wg-apply", trace.Order{Faults: []trace.Fault{someFault(r)}}, "--resync", "0")
-	render := m.trace("wg-render", trace.Order{Faults: []trace.Fault{someFault(r)}})
-	m.rest()
-	spared.rest()
+	p := newPair(t, "0", someFault)
 	for n := range max(*pointsFlag, 30) {
-		to, name, fault := apply, "wg-apply", someFault(r)
-		if r.IntN(3) == 0 {
-			to, name = render, "wg-render"
+		to, name, fault := p.apply, "wg-apply", someFault(p.r)
+		if p.r.IntN(3) == 0 {
+			to, name = p.render, "wg-render"
 		}
-		to.Order(t, trace.Order{Faults: []trace.Fault{fault}})
-		before := m.kernel()
-		for range 1 + r.IntN(3) {
-			t.Logf("%d: %s: %+v: %s", n, name, fault, f.change(r))
+		to.Order(t, fault)
+		before := p.kernel()
+		for range 1 + p.r.IntN(3) {
+			t.Logf("%d: %s: %+v: %s", n, name, fault, p.files.change(p.r))
 		}
-		m.put(f)
-		spared.put(f)
-		spared.rest()
-		m.restKept(before, spared.kernel())
-		m.noHalf()
-		m.same(spared)
+		p.follow(before)
 		if t.Failed() {
 			break
 		}
 	}
-	apply.Order(t, trace.Order{})
-	render.Order(t, trace.Order{})
-	failed := apply.Failed() + render.Failed()
+	p.order(trace.Order{})
+	failed := p.apply.Failed() + p.render.Failed()
 	t.Logf("%d calls failed", failed)
 	if failed < 10 {
 		t.Error("too few to prove anything")
@@ -105,36 +140,16 @@ func TestAnyCallFails(t *testing.T) {
 // outage is a fault that lasts for a while.
 type outage struct {
 	name       string
-	begin, end func(o *outages)
+	begin, end func(p *pair)
 	haste      int // so many failing calls of one program in two or three seconds are no backing off; zero: not counted
-}
-
-// outages is a machine with faults, and one without.
-type outages struct {
-	*machine
-	spared        *machine
-	r             *rand.Rand
-	files         *files
-	apply, render *trace.Program
-}
-
-// all calls fail that fit.
-func all(faults ...trace.Fault) (begin, end func(o *outages)) {
-	order := func(of trace.Order) func(o *outages) {
-		return func(o *outages) {
-			o.apply.Order(o.t, of)
-			o.render.Order(o.t, of)
-		}
-	}
-	return order(trace.Order{Faults: faults}), order(trace.Order{})
 }
 
 func TestOutages(t *testing.T) {
 	t.Parallel()
-	needTracing(t)
 	failing := func(name string, faults ...trace.Fault) outage {
-		begin, end := all(faults...)
-		return outage{name: name, begin: begin, end: end}
+		return outage{name: name,
+			begin: func(p *pair) { p.order(trace.Order{Faults: faults}) },
+			end:   func(p *pair) { p.order(trace.Order{}) }}
 	}
 	writing := func(name string, faults ...trace.Fault) outage {
 		o := failing(name, faults...)
@@ -143,9 +158,9 @@ func TestOutages(t *testing.T) {
 	}
 	reads := []string{"open", "read", "readdir", "stat"}
 	cases := []outage{
-		{name: full, begin: fill, end: func(o *outages) {
+		{name: full, begin: fill, end: func(p *pair) {
 			for _, dir := range kept {
-				must(o.t, os.Remove(o.Path(dir+"/.fill")))
+				must(p.t, os.Remove(p.Path(dir+"/.fill")))
 			}
 		}},
 		writing("read-only file system", trace.Fault{To: trace.File, Errno: unix.EROFS}),
@@ -158,92 +173,79 @@ func TestOutages(t *testing.T) {
 		failing("the device takes nothing", trace.Fault{To: trace.Unix, Errno: unix.EIO}, trace.Fault{Calls: []string{"sendmsg"}, To: trace.Netlink, Errno: unix.EIO}),
 		failing("the device cannot be reached", trace.Fault{To: trace.Unix, Calls: []string{"connect"}, Errno: unix.ECONNREFUSED}, trace.Fault{Calls: []string{"socket"}, To: trace.Netlink, Errno: unix.ENOBUFS}),
 		{name: "each dump is torn",
-			begin: func(o *outages) { o.apply.Order(o.t, trace.Order{Torn: 1 << 30}) },
-			end:   func(o *outages) { o.apply.Order(o.t, trace.Order{}) }},
+			begin: func(p *pair) { p.apply.Order(p.t, trace.Order{Torn: 1 << 30}) },
+			end:   func(p *pair) { p.apply.Order(p.t, trace.Order{}) }},
 		{name: "a folder is removed and made again",
-			begin: func(o *outages) { o.Run(o.t, "sh", "-c", "mv "+nodesDir+" /run/gone && rm -r /run/gone") },
-			end:   func(o *outages) { o.Run(o.t, "mkdir", nodesDir); o.put(o.files) }},
-		{name: "the events overflow", begin: flood, end: func(o *outages) {
-			must(o.t, o.apply.Signal(syscall.SIGCONT))
-			must(o.t, o.render.Signal(syscall.SIGCONT))
+			begin: func(p *pair) { p.Run(p.t, "sh", "-c", "mv "+nodesDir+" /run/gone && rm -r /run/gone") },
+			end:   func(p *pair) { p.Run(p.t, "mkdir", nodesDir); p.put(p.files) }},
+		{name: "the events overflow", begin: flood, end: func(p *pair) {
+			must(p.t, p.apply.Signal(syscall.SIGCONT))
+			must(p.t, p.render.Signal(syscall.SIGCONT))
 		}},
 	}
-	o := &outages{machine: newMachine(t), spared: newMachine(t), r: random(t), files: someFiles()}
-	for _, m := range []*machine{o.machine, o.spared} {
-		for _, dir := range kept {
-			m.Run(t, "mkdir", "-p", dir)
-			m.Run(t, "mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", dir)
-		}
-		m.put(o.files)
-	}
-	o.spared.start()
-	o.apply, o.render = o.trace("wg-apply", trace.Order{}, "--resync", "0"), o.trace("wg-render", trace.Order{})
-	o.rest()
+	p := newPair(t, "0", func(*rand.Rand) trace.Order { return trace.Order{} })
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			o.t, o.spared.t = t, t
-			before, a, r := o.kernel(), o.apply.Failed(), o.render.Failed()
-			c.begin(o)
+			p.t, p.spared.t = t, t
+			before, a, r := p.kernel(), p.apply.Failed(), p.render.Failed()
+			c.begin(p)
 			for range 5 {
 				if c.name == full {
-					t.Log(o.files.changeNodes(o.r))
+					t.Log(p.files.changeNodes(p.r))
 				} else {
-					t.Log(o.files.change(o.r))
+					t.Log(p.files.change(p.r))
 				}
 			}
-			o.spared.put(o.files)
-			if _, err := os.Stat(o.Path(nodesDir)); err == nil {
-				o.put(o.files)
+			p.spared.put(p.files)
+			if _, err := os.Stat(p.Path(nodesDir)); err == nil {
+				p.put(p.files)
 			}
-			o.spared.rest()
-			after := o.spared.kernel()
+			p.spared.rest()
+			after := p.spared.kernel()
 			for range 10 {
-				o.kept(before, after)
+				p.kept(before, after)
 				time.Sleep(200 * time.Millisecond)
 			}
-			a, r = o.apply.Failed()-a, o.render.Failed()-r
+			a, r = p.apply.Failed()-a, p.render.Failed()-r
 			t.Logf("meanwhile %d calls of wg-apply's and %d of wg-render's failed", a, r)
 			if c.haste > 0 && max(a, r) > c.haste {
 				t.Error("what fails is tried again in haste")
 			}
-			c.end(o)
-			o.restKept(before, after)
-			o.same(o.spared)
+			c.end(p)
+			p.restKept(before, after)
+			p.same(p.spared)
 		})
 		if t.Failed() {
 			break
 		}
 	}
-	o.t, o.spared.t = t, t
+	p.t, p.spared.t = t, t
 }
 
 // full is the name of an outage in which a person can write no file either.
 const full = "disk full"
 
-// kept are the folders that the daemons write.
-var kept = []string{inForceDir, proposals, runDir}
-
-func fill(o *outages) {
+func fill(p *pair) {
 	for _, dir := range kept {
-		if out, code := o.Try("sh", "-c", "cat /dev/zero >"+dir+"/.fill"); code == 0 {
-			o.t.Fatalf("%s is not full: %s", dir, out)
+		if out, code := p.Try("sh", "-c", "cat /dev/zero >"+dir+"/.fill"); code == 0 {
+			p.t.Fatalf("%s is not full: %s", dir, out)
 		}
 	}
 }
 
 // flood makes more events than the kernel keeps for a program that does not listen, so that the last are lost.
-func flood(o *outages) {
-	must(o.t, o.apply.Signal(syscall.SIGSTOP))
-	must(o.t, o.render.Signal(syscall.SIGSTOP))
+func flood(p *pair) {
+	must(p.t, p.apply.Signal(syscall.SIGSTOP))
+	must(p.t, p.render.Signal(syscall.SIGSTOP))
 	limit, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
-	must(o.t, err)
+	must(p.t, err)
 	var most int
 	_, _ = fmt.Sscan(string(limit), &most)
 	for _, dir := range []string{nodesDir, inForceDir} {
 		for n := range most/2 + 1000 { // each is two events or more
-			name := o.Path(fmt.Sprintf("%s/.flood-%d", dir, n))
-			must(o.t, os.WriteFile(name, nil, 0o600))
-			must(o.t, os.Remove(name))
+			name := p.Path(fmt.Sprintf("%s/.flood-%d", dir, n))
+			must(p.t, os.WriteFile(name, nil, 0o600))
+			must(p.t, os.Remove(name))
 		}
 	}
 }
@@ -291,27 +293,13 @@ func (m *machine) deviceOf(iface string) (pid int) {
 // The clock of the wall jumps, ahead and back.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
-	needTracing(t)
-	r := random(t)
-	m, spared := newMachine(t), newMachine(t)
-	f := someFiles()
-	m.put(f)
-	spared.put(f)
-	spared.start()
-	const little = time.Second // a clock that is never right
-	apply := m.trace("wg-apply", trace.Order{Clock: little}, "--resync", "1s")
-	render := m.trace("wg-render", trace.Order{Clock: little})
+	p := newPair(t, "1s", func(*rand.Rand) trace.Order { return trace.Order{Clock: time.Second} }) // never quite right
 	for _, off := range []time.Duration{0, 400 * 24 * time.Hour, -400 * 24 * time.Hour, time.Minute, -time.Minute, 0} {
-		before := m.kernel()
-		apply.Order(t, trace.Order{Clock: off})
-		render.Order(t, trace.Order{Clock: off})
+		before := p.kernel()
+		p.order(trace.Order{Clock: off})
 		for range 4 {
-			t.Logf("%s: %s", off, f.change(r))
+			t.Logf("%s: %s", off, p.files.change(p.r))
 		}
-		m.put(f)
-		spared.put(f)
-		spared.rest()
-		m.restKept(before, spared.kernel())
-		m.same(spared)
+		p.follow(before)
 	}
 }
