@@ -195,7 +195,10 @@ func (m *machine) used() map[string]float64 {
 	return out
 }
 
-func (m *machine) metrics(addr string) string {
+func (m *machine) metrics(addr string) string { return m.get(addr, "/metrics") }
+
+// get asks a daemon over HTTP.
+func (m *machine) get(addr, path string) string {
 	m.t.Helper()
 	var c net.Conn
 	must(m.t, m.Do(func() (err error) {
@@ -203,7 +206,7 @@ func (m *machine) metrics(addr string) string {
 		return err
 	}))
 	defer c.Close()
-	_, err := io.WriteString(c, "GET /metrics HTTP/1.0\r\n\r\n")
+	_, err := io.WriteString(c, "GET "+path+" HTTP/1.0\r\n\r\n")
 	must(m.t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	must(m.t, err)
