@@ -43,6 +43,11 @@ func TestAFileAndATunnel(t *testing.T) {
 		}
 		reaches(t, spoke.Host, hubOverlay)
 	})
+	t.Run("a wg-render that cannot be started keeps nothing from starting", func(t *testing.T) {
+		spoke.Run(t, "systemctl", "mask", "--now", "wg-render@wg0")
+		spoke.Run(t, "systemctl", "restart", "wg-apply")
+		reaches(t, spoke.Host, hubOverlay)
+	})
 	t.Run("a refused file keeps nothing from starting", func(t *testing.T) {
 		spoke.Write(t, "/etc/wireguard/wg1.conf", "[Interface\n", 0o600)
 		spoke.Run(t, "systemctl", "restart", "wg-apply")
