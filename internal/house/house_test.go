@@ -146,7 +146,8 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	}
 }
 
-// A promise in docs names the test that proves it: that test has to be there.
+// A promise in docs names the test that proves it: that test has to be there. In a table with a column for it, each
+// promise names one.
 func TestDocsNameTestsThatAreThere(t *testing.T) {
 	there := map[string]bool{}
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
@@ -171,9 +172,17 @@ func TestDocsNameTestsThatAreThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(string(b), -1) {
+		names := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`)
+		for _, name := range names.FindAllString(string(b), -1) {
 			if !there[name] {
 				t.Errorf("%s: there is no %s", filepath.Base(doc), name)
+			}
+		}
+		for _, table := range regexp.MustCompile(`(?m)^\|.*\| (?:test|target) \|\n\|[-|]+\n((?:\|.*\n)+)`).FindAllSubmatch(b, -1) {
+			for row := range strings.Lines(string(table[1])) {
+				if !names.MatchString(row) {
+					t.Errorf("%s: no test is named in: %s", filepath.Base(doc), row)
+				}
 			}
 		}
 	}
