@@ -35,8 +35,9 @@ func TestDriftIsRepaired(t *testing.T) {
 			{"a default route", "ip route del default table 51820", "ip route add 0.0.0.0/0 dev wg0 table 51820"},
 			{"an address", "ip addr del 10.8.0.1/24 dev wg0", "ip address replace 10.8.0.1/24 dev wg0"},
 			{"an address, v6", "ip addr del fd00:7::1/64 dev wg0", "ip address replace fd00:7::1/64 dev wg0"},
-			{"a rule", "ip rule del not fwmark 51820 table 51820", "ip -4 rule add not fwmark 51820 table 51820"},
+			{"a rule", "ip rule del not fwmark 51820 table 51820", "not fwmark 51820 table 51820"},
 			{"a rule, v6", "ip -6 rule del table main suppress_prefixlength 0", "suppress_prefixlength 0"},
+			{"both rules", "ip rule del not fwmark 51820 table 51820; ip rule del table main suppress_prefixlength 0", "suppress_prefixlength 0"},
 			{"the MTU", "ip link set mtu 1300 dev wg0", "ip link set mtu 1420 dev wg0"},
 		} {
 			m.repairs(t, f, d, "--resync=0")

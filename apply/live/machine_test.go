@@ -135,8 +135,7 @@ func (m *machine) processes(t testing.TB) map[int]string {
 	return found
 }
 
-// net is all that the network of the host is made of, but for what the kernel makes up: the addresses of a link itself,
-// and the places of our rules, which are in front of all that there are.
+// net is all that the network of the host is made of, but for what the kernel makes up: the addresses of a link itself.
 func (m *machine) net(t testing.TB) string {
 	t.Helper()
 	return m.Run(t, "sh", "-c", `
@@ -145,7 +144,7 @@ func (m *machine) net(t testing.TB) string {
 		ip -o addr show scope global | sed 's/ *valid_lft.*//; s/^[0-9]*: //' | sort
 		ip -d -4 route show table all | sort
 		ip -d -6 route show table all type unicast | grep -v fe80 | sort
-		(ip -d -4 rule; ip -d -6 rule) | sed '/fwmark 0xca6c\|suppress_prefixlength/s/^[0-9]*://'
+		ip -d -4 rule; ip -d -6 rule
 		nft list ruleset
 		cat /etc/resolv.conf
 		ip link show wg0 >/dev/null 2>&1 && wg showconf wg0 | grep -v Endpoint | sed 's/^AllowedIPs = //; s/, /\n/g' | sort

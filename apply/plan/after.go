@@ -209,7 +209,7 @@ func (s AddRule) after(m *model) {
 	r := s.Rule
 	r.Protocol = Protocol
 	if r.Priority == 0 {
-		r.Priority = 32765 // the one before the rule for main
+		r.Priority = lastPriority
 		for _, other := range m.live.Rules {
 			if other.V6 == r.V6 {
 				r.Priority = min(r.Priority, other.Priority-1)

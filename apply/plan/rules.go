@@ -6,6 +6,8 @@ import "slices"
 // exemption "lookup main suppress_prefixlength 0". The exemption does not name T: it belongs to the guide that
 // comes next, of whatever device that is.
 
+const lastPriority = 32765 // of a rule that comes before main
+
 func (r Rule) Guide() bool { return r.Not && r.Mark != 0 && r.Mark == r.Table && r.Suppress < 0 }
 func (r Rule) Exemption() bool {
 	return !r.Not && r.Mark == 0 && r.Table == tableMain && r.Suppress == 0
@@ -53,12 +55,15 @@ func (d differ) familyRules(v6 bool) (gain, lose []Step) {
 		}
 	}
 	exempt := false // the guide that stays has an exemption before it
+	var alone *Rule // an exemption of ours that has lost its guide
 	for _, r := range d.live.Rules {
 		if r.V6 != v6 || !r.Exemption() {
 			continue
 		}
 		stays, hadGuide := guides[r.Priority+1]
 		switch {
+		case guide != nil && kept == nil && alone == nil && !hadGuide && d.left(r):
+			alone = &r
 		case !stays && ours(r.Protocol, hadGuide && d.bootRules()):
 			lose = append(lose, DelRule{d.iface, r})
 		case kept != nil && r.Priority < kept.Priority:
@@ -68,6 +73,9 @@ func (d differ) familyRules(v6 bool) (gain, lose []Step) {
 
 	switch {
 	case guide == nil:
+	case alone != nil: // where it was: else each repair would take the two a step towards the first of all rules
+		guide.Priority = alone.Priority + 1
+		gain = append(gain, AddRule{d.iface, *guide})
 	case kept == nil:
 		gain = append(gain, AddRule{d.iface, *guide})
 		if exemption != nil {
@@ -78,6 +86,12 @@ func (d differ) familyRules(v6 bool) (gain, lose []Step) {
 		gain = append(gain, AddRule{d.iface, *exemption})
 	}
 	return gain, lose
+}
+
+// left reports whether an exemption without a guide is what is left of ours. A guide that takes its place has to come
+// before main.
+func (d differ) left(r Rule) bool {
+	return ours(r.Protocol, d.bootRules() && d.want.FwMark == d.live.FwMark) && r.Priority+1 <= lastPriority
 }
 
 // ourGuide reports whether a rule is that of our device: it bears our mark, or leads into a default route of ours.
