@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -41,6 +42,23 @@ func TestAnUnknownNameChangesNothing(t *testing.T) {
 	<-woken
 	if l := h.look(t, i, true); l.drift || h.kernel.sent() != "" {
 		t.Errorf("the answer is drift:\n%s", h.log.Take())
+	}
+}
+
+// Once fails as long as a name is not known, and Preview says so even if there is nothing else to do.
+func TestPreviewSaysWhatOnceFailsFor(t *testing.T) {
+	h := newHouse(t)
+	h.Lookup = func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("no resolver here") }
+	h.write(t, h.inForce("wg0"), byHand(t, peer(1), fragment(2)))
+	for _, empty := range []bool{false, true} {
+		p, err := h.Preview(t.Context(), "wg0")
+		must(t, err)
+		if p.Empty() != empty || len(p.Later) != 1 {
+			t.Errorf("empty: %t, is wanted: %t\n%s", p.Empty(), empty, p)
+		}
+		if err := h.Once(t.Context(), "wg0"); err == nil || err.Error() != p.Later[0] {
+			t.Errorf("once: %v\npreview:\n%s", err, p)
+		}
 	}
 }
 

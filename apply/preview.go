@@ -17,7 +17,7 @@ type Preview struct {
 	File   []string  // the changes of the file in force, for people
 	Device plan.Plan // the changes of the device
 	Run    []string  // what is run beside that
-	Later  []string  // what waits for something else; no change
+	Later  []string  // what waits for something else, for which Once fails; no change
 	Held   []string  // what waits for a person; no change
 }
 

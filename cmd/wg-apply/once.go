@@ -23,19 +23,28 @@ func (p *program) plan() *cobra.Command {
 	return p.beside(&cobra.Command{
 		Use:   "plan [IFACE...]",
 		Short: "Print what once would do, and change nothing; exit 0: nothing to do, 2: changes",
-		Args:  some,
+		Long: `Print what once would do, and change nothing.
+
+Exit codes: 0 there is nothing to do; 2 there are changes; 1 an error, or something that once would fail for, whatever it
+changes before: a name that cannot be resolved, a prefix that is refused. Each has a line that begins with "# later".`,
+		Args: some,
 		RunE: func(c *cobra.Command, args []string) error {
-			changes := false
+			changes, fails := false, false
 			err := p.each(args, func(iface string) error {
 				preview, err := p.Preview(c.Context(), iface)
-				changes = changes || !preview.Empty()
+				changes, fails = changes || !preview.Empty(), fails || len(preview.Later) > 0
 				fmt.Fprint(c.OutOrStdout(), preview)
 				return err
 			})
-			if err == nil && changes {
+			switch {
+			case err != nil:
+				return err
+			case fails:
+				return cli.Exit{Code: cli.Failed}
+			case changes:
 				return cli.Exit{Code: cli.Changes}
 			}
-			return err
+			return nil
 		},
 	})
 }
