@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -58,6 +59,23 @@ func TestPreviewSaysWhatOnceFailsFor(t *testing.T) {
 		}
 		if err := h.Once(t.Context(), "wg0"); err == nil || err.Error() != p.Later[0] {
 			t.Errorf("once: %v\npreview:\n%s", err, p)
+		}
+	}
+}
+
+// What is said of a name that is not known is the same at each try: else each would be a line of the log.
+func TestReasonStaysTheSame(t *testing.T) {
+	for _, tt := range []struct {
+		err  net.DNSError
+		want string
+	}{
+		{net.DNSError{IsNotFound: true, Err: "no such host"}, "no such host"},
+		{net.DNSError{IsTimeout: true, Err: "i/o timeout"}, "the resolver does not answer"},
+		{net.DNSError{Err: "read udp 127.0.0.1:50017->127.0.0.53:53: read: connection refused"}, "the resolver: connection refused"},
+		{net.DNSError{Err: "server misbehaving"}, "the resolver: server misbehaving"},
+	} {
+		if got := reason(&tt.err); got != tt.want {
+			t.Errorf("%v: %q, want %q", &tt.err, got, tt.want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -207,8 +208,8 @@ func reason(err error) string {
 		return "no such host"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &dns) && dns.IsTimeout:
 		return "the resolver does not answer"
-	case errors.As(err, &dns):
-		return dns.Err
+	case errors.As(err, &dns): // the last part: before it stands the port that was asked from, each time another
+		return "the resolver: " + strings.TrimSpace(dns.Err[strings.LastIndexByte(dns.Err, ':')+1:])
 	}
 	return err.Error()
 }

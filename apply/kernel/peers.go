@@ -144,13 +144,20 @@ func (a *applying) setPeers(ctx context.Context, p *peerChanges) error {
 	return errors.Join(errs...)
 }
 
-// send sends one message. In the kernel an endpoint with a zone goes by itself, afterwards.
+// send sends one message. In the kernel an endpoint with a zone goes by itself, afterwards; a wg-device takes it as it
+// is, whether there is such an interface or not.
 func (a *applying) send(ctx context.Context, msg []peerChange) error {
 	cfg := wgtypes.Config{Peers: make([]wgtypes.PeerConfig, len(msg))}
 	var apart []wgtypes.PeerConfig
 	for i, c := range msg {
 		cfg.Peers[i] = c.PeerConfig
-		if c.Endpoint != nil && c.Endpoint.Zone != "" && !a.isTun(a.iface) {
+		if c.Endpoint == nil || c.Endpoint.Zone == "" {
+			continue
+		}
+		if _, err := zoneIndex(c.Endpoint.Zone); err != nil {
+			return err
+		}
+		if !a.isTun(a.iface) {
 			apart = append(apart, c.PeerConfig)
 			cfg.Peers[i].Endpoint = nil
 		}

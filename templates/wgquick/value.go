@@ -3,6 +3,7 @@ package wgquick
 import (
 	"errors"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -239,12 +240,15 @@ func readEndpoint(to *Endpoint, v string) error {
 	return nil
 }
 
+// numeric is what inet_aton(3), and with it wg, takes for an IPv4 address, and anything else of dots and digits.
+var numeric = regexp.MustCompile(`^(0[xX][0-9a-fA-F]*|[0-9]*)(\.(0[xX][0-9a-fA-F]*|[0-9]*))*$`)
+
 // notAName says why a host that is not an address is not a name either.
 func notAName(host string) string {
 	switch {
 	case host == "":
 		return "no host"
-	case strings.Trim(host, "0123456789.") == "":
+	case numeric.MatchString(host):
 		return "not an IP address"
 	case strings.Contains(host, ":"):
 		return "not an IPv6 address"
