@@ -32,6 +32,8 @@ type connection struct {
 	lapsed  chan struct{}
 	lapse   func() // closes lapsed: a query cannot go on, so everything has to begin anew
 
+	complete bool // it has every Node; guarded by Source.mu
+
 	ownChanged chan struct{}
 	own, hubs  *query[overlay.Node]
 

@@ -47,18 +47,28 @@ type Config struct {
 type Source struct {
 	cfg     Config
 	changed chan struct{}
-	told    *trouble                             // of all connections: the next one may mend what the last one met
-	others  []func(context.Context, *connection) // what begins to watch what is no Node
+	told    *trouble // of all connections: the next one may mend what the last one met
+	others  []other
 
 	mu        sync.Mutex
 	conn      *connection // the one in use; nil: none yet
-	view      *connection // the one whose Nodes are shown: conn, as soon as it has them all
+	view      *connection // the one that is shown: conn, as soon as it has seen everything
+	last      *connection // the one that Snapshot showed; nil: it has not been called
 	synced    bool
 	trouble   error // why not; nil: nothing is known to be wrong
 	published published
 
 	telling sync.Mutex
 	sent    sent
+}
+
+// other is what is watched beside the Nodes.
+type other interface {
+	// begin watches by way of c, until ctx is done. What shown has seen is kept.
+	begin(ctx context.Context, c, shown *connection)
+
+	// settled reports whether c has seen all that the server shows of it.
+	settled(c *connection) bool
 }
 
 // New checks c. It connects to nothing.
@@ -92,11 +102,25 @@ func (s *Source) signal() {
 func (s *Source) Snapshot() (nodes []overlay.Node, synced bool) {
 	s.mu.Lock()
 	view, synced := s.view, s.synced
+	s.last = view
 	s.mu.Unlock()
 	if view == nil {
 		return nil, false
 	}
 	return view.all(), synced
+}
+
+// showed is the connection whose Nodes Snapshot showed last: what else is shown must be of the same one.
+func (s *Source) showed() *connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cmp.Or(s.last, s.view)
+}
+
+func (s *Source) inUse() *connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
 }
 
 // Trouble returns what keeps the source from being synced, as far as it knows: there is no credential, or the API
@@ -193,6 +217,7 @@ func (s *Source) Run(ctx context.Context) error {
 			case <-ctx.Done():
 			case <-watched:
 			case <-lapsed:
+				disconnect() // what one of its watches still hears belongs to what another does not any more
 				if time.Since(since) > time.Minute {
 					anew.Reset()
 				}
@@ -216,7 +241,7 @@ func watchFiles(ctx context.Context, log *slog.Logger, files []string) (<-chan s
 	return w.C, cancel, nil
 }
 
-// connect begins to watch with config. The Nodes shown until then stay until it has seen them all.
+// connect begins to watch with config. What is shown until then stays until it has seen everything.
 // lapsed is closed when it cannot go on with those that it has.
 func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect func(), lapsed <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -232,17 +257,27 @@ func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect f
 	if !s.synced {
 		s.view = conn // better some Nodes than none, for whoever does not mind
 	}
+	shown := s.view
 	s.mu.Unlock()
-	for _, begin := range s.others {
-		begin(ctx, conn)
+	for _, o := range s.others {
+		o.begin(ctx, conn, shown)
 	}
 	go conn.run(ctx, func() {
 		s.mu.Lock()
-		if s.conn == conn {
-			s.view, s.synced, s.trouble = conn, true, nil
-		}
+		conn.complete = true
 		s.mu.Unlock()
-		s.signal()
+		s.advance(conn)
 	})
 	return cancel, conn.lapsed
+}
+
+// advance shows c, if it is in use and has every Node, and of all that is watched beside them what there is to see.
+func (s *Source) advance(c *connection) {
+	s.mu.Lock()
+	unsettled := func(o other) bool { return !o.settled(c) }
+	if s.conn == c && c.complete && (s.view == c || !slices.ContainsFunc(s.others, unsettled)) {
+		s.view, s.synced, s.trouble = c, true, nil
+	}
+	s.mu.Unlock()
+	s.signal()
 }

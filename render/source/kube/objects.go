@@ -2,10 +2,10 @@ package kube
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,27 +25,50 @@ type Resource[T any] struct {
 	Read      func(*unstructured.Unstructured) T
 }
 
-// Objects are the objects of a Resource, by way of whatever credential the Source has.
+// Objects are the objects of a Resource, by way of whatever credential the Source has. They are seen by the same
+// connection as the Nodes that the Source showed last: of two pasts of one server nothing can be judged.
 type Objects[T any] struct {
 	Resource[T]
-	patience time.Duration
-	changed  chan struct{}
-	need     chan struct{} // closed when the watch may begin
-	needed   sync.Once
+	source  *Source
+	changed chan struct{}
+	need    chan struct{} // closed when the watch may begin
+	needed  sync.Once
 
-	mu     sync.Mutex
-	conn   *connection // the one in use; nil: none yet
-	view   *query[T]   // nil: there has been none that had them all
-	denied error
+	mu   sync.Mutex
+	seen map[*connection]*sight[T] // by the connection that is shown, and by the one in use
+}
+
+// sight is what one connection has seen of the objects.
+type sight[T any] struct {
+	query  *query[T]
+	denied error // why the server has not shown them
+}
+
+func (v sight[T]) synced() bool {
+	if v.query == nil {
+		return false
+	}
+	select {
+	case <-v.query.synced:
+		return true
+	default:
+		return false
+	}
 }
 
 // Watch adds r to what s watches while it runs. It is called before Run.
 func Watch[T any](s *Source, r Resource[T]) *Objects[T] {
-	o := &Objects[T]{Resource: r, patience: s.cfg.FirstSync, changed: make(chan struct{}, 1), need: make(chan struct{})}
+	o := &Objects[T]{
+		Resource: r,
+		source:   s,
+		changed:  make(chan struct{}, 1),
+		need:     make(chan struct{}),
+		seen:     map[*connection]*sight[T]{},
+	}
 	if !r.Later {
 		o.Need()
 	}
-	s.others = append(s.others, o.begin)
+	s.others = append(s.others, o)
 	return o
 }
 
@@ -62,15 +85,25 @@ func (o *Objects[T]) signal() {
 	}
 }
 
-// Snapshot returns what was read from each object, in no order. synced never goes back.
-func (o *Objects[T]) Snapshot() (values []T, synced bool) {
+// shown is what the connection has seen whose Nodes are shown. The zero value: nothing.
+func (o *Objects[T]) shown() sight[T] {
+	c := o.source.showed()
 	o.mu.Lock()
-	view := o.view
-	o.mu.Unlock()
-	if view == nil {
+	defer o.mu.Unlock()
+	if v := o.seen[c]; v != nil {
+		return *v
+	}
+	return sight[T]{}
+}
+
+// Snapshot returns what was read from each object, in no order. synced goes back when the server, which had to be asked
+// anew, does not show them any more: then Denied says why.
+func (o *Objects[T]) Snapshot() (values []T, synced bool) {
+	v := o.shown()
+	if !v.synced() {
 		return nil, false
 	}
-	for _, object := range view.objects() {
+	for _, object := range v.query.objects() {
 		values = append(values, object.value)
 	}
 	return values, true
@@ -79,41 +112,37 @@ func (o *Objects[T]) Snapshot() (values []T, synced bool) {
 // Denied returns why the API server, which does answer, has not shown the objects: they may not be read, or it knows
 // no such type. It is nil once they are synced, and as long as nobody knows.
 func (o *Objects[T]) Denied() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.denied
+	v := o.shown()
+	if v.synced() {
+		return nil
+	}
+	return v.denied
 }
 
 // LastSync is when the API server was last heard of; zero: never.
 func (o *Objects[T]) LastSync() time.Time {
-	o.mu.Lock()
-	view := o.view
-	o.mu.Unlock()
-	if view == nil {
+	v := o.shown()
+	if !v.synced() {
 		return time.Time{}
 	}
-	return view.lastHeard()
+	return v.query.lastHeard()
 }
 
 // Client returns what writes such objects, nil as long as there is no credential.
 func (o *Objects[T]) Client() dynamic.ResourceInterface {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.conn == nil {
+	c := o.source.inUse()
+	if c == nil {
 		return nil
 	}
-	return o.client(o.conn)
+	return o.client(c)
 }
 
 func (o *Objects[T]) client(c *connection) dynamic.ResourceInterface {
 	return c.others.Resource(o.Type).Namespace(o.Namespace)
 }
 
-// begin watches by way of c, until ctx is done. The objects shown until then stay until it has seen them all.
-func (o *Objects[T]) begin(ctx context.Context, c *connection) {
-	o.mu.Lock()
-	o.conn = c
-	o.mu.Unlock()
+// begin implements other.
+func (o *Objects[T]) begin(ctx context.Context, c, shown *connection) {
 	client := o.client(c)
 	q := &query[T]{
 		resource: resource[T]{
@@ -125,13 +154,17 @@ func (o *Objects[T]) begin(ctx context.Context, c *connection) {
 		},
 		what:     o.Kind,
 		selector: selector{labels: o.Labels, fields: o.Fields},
-		patience: o.patience,
+		patience: c.cfg.FirstSync,
 		changed:  o.signal,
 		trouble:  c.trouble,
-		fails:    o.fails,
+		fails:    func(err error) { o.fails(c, err) },
 		lapse:    c.lapse,
 		synced:   make(chan struct{}),
 	}
+	o.mu.Lock()
+	maps.DeleteFunc(o.seen, func(old *connection, _ *sight[T]) bool { return old != shown })
+	o.seen[c] = &sight[T]{query: q}
+	o.mu.Unlock()
 	go func() {
 		select {
 		case <-ctx.Done():
@@ -139,21 +172,34 @@ func (o *Objects[T]) begin(ctx context.Context, c *connection) {
 		case <-o.need:
 		}
 		q.start(ctx)
-		if !q.wait(ctx) {
-			return
+		if q.wait(ctx) {
+			o.source.advance(c)
 		}
-		o.mu.Lock()
-		o.view, o.denied = q, nil
-		o.mu.Unlock()
-		o.signal()
 	}()
 }
 
-func (o *Objects[T]) fails(err error) {
+func (o *Objects[T]) fails(c *connection, err error) {
+	if !denies(err) {
+		return
+	}
 	o.mu.Lock()
-	if o.view == nil && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) {
-		o.denied = err
+	if v := o.seen[c]; v != nil {
+		v.denied = err
 	}
 	o.mu.Unlock()
+	o.source.advance(c)
 	o.signal()
+}
+
+// settled implements other.
+func (o *Objects[T]) settled(c *connection) bool {
+	select {
+	case <-o.need:
+	default:
+		return true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v := o.seen[c]
+	return v != nil && (v.denied != nil || v.synced())
 }

@@ -3,15 +3,17 @@ package kube
 import (
 	"context"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
 // What the queries of a connection have is of one past of the server: each lists once, and from there on it is told
-// of changes. When one of them cannot go on, because the server was emptied or restored, or has forgotten too much,
-// all of them begin anew on a connection of their own, and what they had is shown until they have everything.
-// Otherwise an emptied server would be believed in parts: our own Node from before, and none beside it.
+// of changes. When one of them cannot go on, because the server was emptied or restored, has forgotten too much, or
+// does not show these objects any more, all of them begin anew on a connection of their own, and what they had is shown
+// until they have everything. Otherwise an emptied server would be believed in parts: our own Node from before, and
+// none beside it.
 
 // goesOn waits for ctx if a request with these options cannot go on from what q has. first: the request is a list.
 func (q *query[T]) goesOn(ctx context.Context, o metav1.ListOptions, first bool) error {
@@ -21,8 +23,7 @@ func (q *query[T]) goesOn(ctx context.Context, o metav1.ListOptions, first bool)
 		return nil // it has nothing yet
 	}
 	if !first {
-		same, err := q.samePast(ctx, o)
-		if err != nil || same {
+		if same, err := q.samePast(ctx, o); same || err != nil && !denies(err) {
 			return err
 		}
 	}
@@ -47,3 +48,7 @@ func (q *query[T]) samePast(ctx context.Context, o metav1.ListOptions) (bool, er
 	order, err := resourceversion.CompareResourceVersion(o.ResourceVersion, list.GetResourceVersion())
 	return err != nil || order <= 0, nil
 }
+
+// denies reports whether err is the answer of a server that does not show the objects: they may not be read, or it
+// knows no such type.
+func denies(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) }
