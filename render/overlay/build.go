@@ -113,6 +113,7 @@ func round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers 
 	j.writeOwners(ownNode(self, s.Nodes), static)
 	kept := j.keep(unreadPeers(self, s, last), static)
 	slices.SortFunc(candidates, byPrecedence)
+	j.seatPods(candidates)
 	for _, c := range candidates {
 		j.seat(c)
 	}

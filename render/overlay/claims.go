@@ -12,12 +12,14 @@ import (
 // Who may claim what. In the order of precedence:
 //
 //  1. The owner: the flags and the fragments. Not judged, written down first.
-//  2. Incumbents: what an object has in the last proposal and still claims.
-//  3. Everything else, by object: those in the last proposal; then Nodes, WireGuardPeers, Secrets; then the older,
+//  2. In a mesh, podCIDRs: the cluster hands them out. Between two of them, as below.
+//  3. Incumbents: what an object has in the last proposal and still claims.
+//  4. Everything else, by object: those in the last proposal; then Nodes, WireGuardPeers, Secrets; then the older,
 //     then by name.
 //
 // Nothing that was granted is taken back for the sake of a later claim. So what one object asks for never changes what
-// another holds, and judging twice changes nothing. The exception is what the owner says now and did not before.
+// another holds, and judging twice changes nothing. The exceptions are what the owner says now and did not before, and a
+// podCIDR: whoever claims the place of a Node that is yet to come does not keep it.
 //
 // Of several hubs that claim one range each is granted it; which of them gets it is failover, not precedence.
 
@@ -134,6 +136,19 @@ func (j *judge) againstEndpoint(c *candidate) string {
 	return j.ledger.againstEndpoint(c.wantEndpoint.Addr(), !owners)
 }
 
+// seatPods writes down the podCIDRs of mates, those that are held first.
+func (j *judge) seatPods(candidates []*candidate) {
+	for _, held := range [...]bool{true, false} {
+		for _, c := range candidates {
+			for _, p := range c.wantPrefixes {
+				if c.fieldOf(p) == FieldPodCIDRs && c.holdsPrefix(p) == held && !c.full(p) && j.against(c, p, !held) == "" {
+					j.grant(c, p)
+				}
+			}
+		}
+	}
+}
+
 // seat writes down what c holds and still wants, and its key for as long as it has not got another.
 func (j *judge) seat(c *candidate) {
 	if c.last == nil {
@@ -145,7 +160,7 @@ func (j *judge) seat(c *candidate) {
 	}
 	for _, p := range c.wantPrefixes {
 		held := c.holdsPrefix(p) || c.relation == asHub && j.ranges[p]
-		if held && !c.full(p) && j.against(c, p, false) == "" {
+		if held && !slices.Contains(c.prefixes, p) && !c.full(p) && j.against(c, p, false) == "" {
 			j.grant(c, p)
 		}
 	}

@@ -48,7 +48,7 @@ func refused(kind, name, uid string, claims ...string) overlay.Verdict {
 	return v
 }
 
-// TestEvents: one for each object, field and reason, however often it is said and by however many.
+// TestEvents: one for each object, field, value and reason, however often it is said and by however many.
 func TestEvents(t *testing.T) {
 	api := newCluster(t)
 	api.create(node("greedy", []string{"peer=true"}, nil))
@@ -66,6 +66,9 @@ func TestEvents(t *testing.T) {
 		refused(overlay.KindWireGuardPeer, ns+"/p", "uid-p", "publicKey: not set"), // which has a status
 		waiting,
 	}
+	another := refused(overlay.KindNode, "greedy", uid, "public-key: not a key")
+	another.Rejections[0].Value = "y" // what the author tried next
+	verdicts = append(verdicts, another)
 	for range 2 { // two nodes, or one that was started anew
 		src := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub})
 		src.has("greedy")
@@ -86,6 +89,7 @@ func TestEvents(t *testing.T) {
 	want := []string{
 		`Node greedy Warning ClaimRefused wg-render: allowed-ips "x": too much`,
 		`Node greedy Warning ClaimRefused wg-render: public-key "x": not a key`,
+		`Node greedy Warning ClaimRefused wg-render: public-key "y": not a key`,
 		`Secret s Warning ClaimRefused wg-render: public-key "x": not set`,
 	}
 	if diff := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); diff != "" {
@@ -96,13 +100,14 @@ func TestEvents(t *testing.T) {
 	src := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub})
 	src.has("greedy")
 	for i := range 30 {
-		v := refused(overlay.KindNode, "greedy", uid, fmt.Sprintf("allowed-ips: too much, %d", i))
+		v := refused(overlay.KindNode, "greedy", uid, "allowed-ips: too much")
+		v.Rejections[0].Value = fmt.Sprint(i)
 		if err := src.Answer(context.Background(), []overlay.Verdict{v}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := len(api.events("default", uid)); n != 22 {
-		t.Errorf("%d events, want 22", n)
+	if n := len(api.events("default", uid)); n != 23 {
+		t.Errorf("%d events, want 23", n)
 	}
 }
 

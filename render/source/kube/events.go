@@ -20,8 +20,8 @@ import (
 )
 
 // Claims that are refused become Events about the Node or Secret that makes them, or about a WireGuardPeer that cannot
-// have a status because it is of no form: one for each object, field and reason. An Event's name says which, so that the API server itself knows those that another node, or this one before
-// it was started anew, has sent already.
+// have a status because it is of no form: one for each object, field, value and reason. An Event's name says which, so
+// that the API server itself knows those that another node, or this one before it was started anew, has sent already.
 const (
 	eventLife  = time.Hour // that an API server keeps an Event by default
 	maxEvents  = 20        // about one object in that time: who changes its mind all the time is not heard for ever
@@ -114,7 +114,7 @@ func (s *Source) event(r overlay.Rejection) *eventsv1.Event {
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault // as for all Events about what has none
 	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{r.Origin.UID, r.Field, r.Reason}, "\n")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{r.Origin.UID, r.Field, r.Value, r.Reason}, "\n")))
 	subject := strings.TrimRight(about.Name[:min(len(about.Name), maxSubject)], "-.")
 	note := r.Claim()
 	return &eventsv1.Event{
