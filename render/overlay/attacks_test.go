@@ -373,6 +373,55 @@ func TestIncumbents(t *testing.T) {
 	}
 }
 
+// TestPodCIDRsOutrank: whoever sits where a Node of the mesh is to come makes room for it, and for no other claim.
+func TestPodCIDRsOutrank(t *testing.T) {
+	p := Policy{Prefix: kubePrefix}
+	squatters := Snapshot{
+		Nodes: []Node{
+			node("a", "pods=10.244.1.0/24", "allowed-ips=10.244.2.0/26,10.9.0.0/24"),
+			node("b", "pods=10.244.3.0/24", "endpoint=10.244.2.100:1"),
+			node("c", "allowed-ips=10.244.2.192/26"),
+			node("d", "pods=10.244.4.0/24", "ip=10.244.2.200"),
+		},
+		Peers: []Peer{{Kind: KindSecret, Name: "ns/e", UID: "e", PublicKey: key("e").String(), AllowedIPs: []string{"10.244.2.128/26", "10.8.0.0/24"}}},
+	}
+	prev, rejections := build(t, ourMesh(), squatters, nil, p)
+	want := map[string]string{
+		"a": "10.9.0.0/24,10.244.1.0/24,10.244.2.0/26 at nowhere", "b": "10.244.3.0/24 at 10.244.2.100:1 keepalive 25",
+		"c": "10.244.2.192/26 at nowhere", "d": "10.244.4.0/24 at nowhere", "ns/e": "10.8.0.0/24,10.244.2.128/26 at nowhere",
+	}
+	if diff := cmp.Diff(want, summary(prev)); diff != "" {
+		t.Errorf("before (-want +got):\n%s", diff)
+	}
+	if len(rejections) != 1 { // d, who came after c
+		t.Errorf("before, refused: %q", lines(rejections))
+	}
+
+	squatters.Nodes = append(squatters.Nodes, node("rightful", "pods=10.244.2.0/24"), node("twin", "pods=10.244.2.0/24"),
+		node("late", "allowed-ips=10.9.0.0/24,10.244.1.0/24", "pods=10.244.5.0/24"))
+	after, rejections := build(t, ourMesh(), squatters, prev, p)
+	want = map[string]string{
+		"a": "10.9.0.0/24,10.244.1.0/24 at nowhere", "b": "10.244.3.0/24 at nowhere", "d": "10.244.4.0/24 at nowhere", "ns/e": "10.8.0.0/24 at nowhere",
+		"rightful": "10.244.2.0/24 at nowhere", "late": "10.244.5.0/24 at nowhere",
+	}
+	if diff := cmp.Diff(want, summary(after)); diff != "" {
+		t.Errorf("after (-want +got):\n%s", diff)
+	}
+	refused := []string{
+		`Node/a: allowed-ips "10.244.2.0/26": overlaps 10.244.2.0/24, held by Node/rightful`,
+		`Node/b: endpoint "10.244.2.100:1": lies inside 10.244.2.0/24, held by Node/rightful`,
+		`Node/c: allowed-ips "10.244.2.192/26": overlaps 10.244.2.0/24, held by Node/rightful`,
+		`Node/d: allowed-ips "10.244.2.200/32": overlaps 10.244.2.0/24, held by Node/rightful`,
+		`Node/late: allowed-ips "10.244.1.0/24": overlaps 10.244.1.0/24, held by Node/a`,
+		`Node/late: allowed-ips "10.9.0.0/24": overlaps 10.9.0.0/24, held by Node/a`,
+		`Secret/ns/e: allowed-ips "10.244.2.128/26": overlaps 10.244.2.0/24, held by Node/rightful`,
+		`Node/twin: podCIDRs "10.244.2.0/24": overlaps 10.244.2.0/24, held by Node/rightful`,
+	}
+	if diff := cmp.Diff(refused, lines(rejections)); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+}
+
 func TestFragments(t *testing.T) {
 	static := func(name, endpoint string, cidrs ...string) wgquick.Peer {
 		p := wgquick.Peer{PublicKey: key(name), AllowedIPs: prefixes(cidrs...), PersistentKeepalive: 7, Line: 3}

@@ -104,15 +104,19 @@ func head(self Self, p Policy) []string {
 }
 
 // round judges all objects once. It is not settled if an incumbent dropped out, whose place others were refused, if
-// somebody was refused a key that its holder has changed since, or if somebody lost what it had and does not even ask
-// for, which may have been in the way of what it asks for; then the next round starts from the peers of this one. Of
-// those nobody drops out any more, a key is changed once, and what is lost is lost once: there is an end.
+// somebody was refused a key that its holder has changed since, or got one too late for the precedence of its podCIDRs,
+// or if somebody lost what it had and does not even ask for, which may have been in the way of what it asks for; then
+// the next round starts from the peers of this one. Of those nobody drops out any more, a key is changed once, and what
+// is lost is lost once: there is an end.
 func round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
 	j := &judge{self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string)}}
 	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
 	kept := j.keep(unreadPeers(self, s, last), static)
 	slices.SortFunc(candidates, byPrecedence)
+	for _, c := range candidates {
+		j.seatKey(c)
+	}
 	j.seatPods(candidates)
 	for _, c := range candidates {
 		j.seat(c)
@@ -124,7 +128,7 @@ func round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers 
 	settled = !j.lost
 	var hubs []*candidate
 	for _, c := range candidates {
-		if c.keyHeld && j.ledger.keys[c.wantKey] == "" || c.lostLastGood() {
+		if c.keyHeld && j.ledger.keys[c.wantKey] == "" || c.podsLate && c.admitted || c.lostLastGood() {
 			settled = false
 		}
 		j.explain(c)

@@ -34,6 +34,7 @@ type candidate struct {
 	admitted bool
 	key      wgquick.PublicKey
 	keyHeld  bool // by another, when c wanted it
+	podsLate bool // it had no key when podCIDRs were given
 	prefixes []netip.Prefix
 	endpoint netip.AddrPort
 }

@@ -136,12 +136,26 @@ func (j *judge) againstEndpoint(c *candidate) string {
 	return j.ledger.againstEndpoint(c.wantEndpoint.Addr(), !owners)
 }
 
-// seatPods writes down the podCIDRs of mates, those that are held first.
+// seatKey writes down the key of c for as long as it has not got another.
+func (j *judge) seatKey(c *candidate) {
+	if c.last == nil {
+		return
+	}
+	if k := c.last.PublicKey; j.ledger.keys[k] == "" && !k.IsZero() && k != j.self.PublicKey {
+		j.ledger.keys[k] = c.who
+		c.key = k
+	}
+}
+
+// seatPods writes down the podCIDRs of those mates that have a key, so will be peers: first those that are held.
 func (j *judge) seatPods(candidates []*candidate) {
 	for _, held := range [...]bool{true, false} {
 		for _, c := range candidates {
 			for _, p := range c.wantPrefixes {
-				if c.fieldOf(p) == FieldPodCIDRs && c.holdsPrefix(p) == held && !c.full(p) && j.against(c, p, !held) == "" {
+				if c.fieldOf(p) != FieldPodCIDRs || c.holdsPrefix(p) != held || c.full(p) || j.against(c, p, !held) != "" {
+					continue
+				}
+				if c.podsLate = !j.takeKey(c); !c.podsLate {
 					j.grant(c, p)
 				}
 			}
@@ -149,14 +163,10 @@ func (j *judge) seatPods(candidates []*candidate) {
 	}
 }
 
-// seat writes down what c holds and still wants, and its key for as long as it has not got another.
+// seat writes down what else c holds and still wants.
 func (j *judge) seat(c *candidate) {
 	if c.last == nil {
 		return
-	}
-	if k := c.last.PublicKey; j.ledger.keys[k] == "" && !k.IsZero() && k != j.self.PublicKey {
-		j.ledger.keys[k] = c.who
-		c.key = k
 	}
 	for _, p := range c.wantPrefixes {
 		held := c.holdsPrefix(p) || c.relation == asHub && j.ranges[p]

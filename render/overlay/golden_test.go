@@ -118,10 +118,11 @@ func TestCluster(t *testing.T) {
 func TestMeshCluster(t *testing.T) {
 	c, rejections := Build(meshSelf("node-a"), Snapshot{Nodes: clusterNodes(t, "mesh.yaml")}, nil, Policy{Prefix: kubePrefix})
 	want := map[string]string{
-		"node-b":     "10.244.1.0/24,100.96.0.0/16,fd44:0:0:2::/64 at 10.224.0.5:51820 keepalive 25",
-		"node-c":     "10.244.2.0/24,192.168.7.30/32 at 203.0.113.30:51820 keepalive 25",
-		"node-d":     "10.244.3.0/24,192.168.8.40/32 at nowhere",
-		"node-thief": "10.9.0.0/24,10.224.0.9/32 at nowhere",
+		"node-b":        "10.244.1.0/24,100.96.0.0/16,fd44:0:0:2::/64 at 10.224.0.5:51820 keepalive 25",
+		"node-c":        "10.244.2.0/24,192.168.7.30/32 at 203.0.113.30:51820 keepalive 25",
+		"node-d":        "10.244.3.0/24,192.168.8.40/32 at nowhere",
+		"node-squatter": "10.9.1.0/24,10.244.6.0/24 at nowhere",
+		"node-thief":    "10.9.0.0/24,10.224.0.9/32 at nowhere",
 	}
 	if diff := cmp.Diff(want, summary(c)); diff != "" {
 		t.Errorf("peers (-want +got):\n%s", diff)
@@ -134,6 +135,8 @@ func TestMeshCluster(t *testing.T) {
 		}
 	}
 	refused := []string{
+		`Node/node-squatter: allowed-ips "10.244.3.0/25": overlaps 10.244.3.0/24, held by Node/node-d`,
+		`Node/node-squatter: endpoint "10.244.3.200:51820": lies inside 10.244.3.0/24, held by Node/node-d`,
 		`Node/node-thief: allowed-ips "0.0.0.0/0": a default route is not granted to a Node`,
 		`Node/node-thief: allowed-ips "10.224.0.0/24": covers 10.224.0.5, the endpoint of Node/node-b`,
 		`Node/node-thief: endpoint "10.244.2.9:51820": lies inside 10.244.2.0/24, held by Node/node-c`,

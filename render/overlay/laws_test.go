@@ -298,6 +298,9 @@ func FuzzLaws(f *testing.F) {
 			if self.Role == Spoke {
 				delete(newcomer.Labels, kubePrefix+LabelHub) // failover is meant to change who has a range
 			}
+			if self.Role == Mesh {
+				newcomer.PodCIDRs = nil // which outrank whatever was claimed before
+			}
 			joined, newPeer := s, w.peer("newcomer")
 			if w.IntN(2) == 0 {
 				joined.Nodes = append(slices.Clone(s.Nodes), newcomer)
