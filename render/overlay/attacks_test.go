@@ -357,6 +357,7 @@ func TestIncumbents(t *testing.T) {
 		"an incumbent that loses all its claims frees its key": {
 			[]Node{before[0], node("n", "allowed-ips=10.1.0.0/24"), node("a", "ip=10.3.0.1", "public-key="+key("n").String())},
 			map[string]string{"m": m, "a": "10.3.0.1/32 at nowhere"}, []string{
+				`Node/n: allowed-ips "10.1.0.0/24": overlaps 10.1.0.0/24, held by Node/m`,
 				`Node/n: public-key "` + key("n").String() + `": held by Node/a`}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -473,7 +474,7 @@ func TestRefusedIsShort(t *testing.T) {
 	for i := range 1000 {
 		many = append(many, fmt.Sprintf("127.0.%d.%d/32", i/256, i%256))
 	}
-	nodes := []Node{node("a", "allowed-ips="+strings.Join(many, ",")), node("b", "public-key="+strings.Repeat("é", 4000))}
+	nodes := []Node{node("a", "allowed-ips="+strings.Join(many, ",")), node("b", "ip=10.0.0.1", "public-key="+strings.Repeat("é", 4000))}
 	_, rejections := build(t, us(Hub), Snapshot{Nodes: nodes}, nil, Policy{Prefix: kubePrefix})
 	if len(rejections) != maxPerNode+2 || len(rejections[9].String()) > 1000 {
 		t.Errorf("refused:\n%s", strings.Join(lines(rejections), "\n"))
@@ -509,4 +510,17 @@ func unready(n Node) Node {
 func renewed(n Node) Node {
 	n.UID = "another"
 	return n
+}
+
+// TestReasonsAreWhole: a reason may repeat what somebody called something.
+func TestReasonsAreWhole(t *testing.T) {
+	for reason, want := range map[string]string{
+		"there is no Secret passwört yet":        `there is no Secret passw\u00f6rt yet`,
+		"there is no Secret \u202eksp\x00\xff":   `there is no Secret \u202eksp\x00\ufffd`,
+		"x.conf:3: unknown key\n\tx.conf:4: y\n": "x.conf:3: unknown key x.conf:4: y",
+	} {
+		if got := (Rejection{Reason: reason}).Claim(); got != want {
+			t.Errorf("%q: got %s; want %s", reason, got, want)
+		}
+	}
 }

@@ -61,10 +61,15 @@ func (c *candidate) lostLastGood() bool {
 		slices.ContainsFunc(c.wantPrefixes, func(p netip.Prefix) bool { return c.lastGoodPrefixes[p] && !slices.Contains(c.prefixes, p) })
 }
 
-// hear turns what c says into what it wants, and judges that by itself. It is false if c cannot be a peer.
+// hear turns what c says into what it wants, and judges that by itself. It is false if c cannot be a peer. Whoever is
+// wrong in several places is told of each.
 func (j *judge) hear(c *candidate) bool {
+	if !j.hearLabel(c) {
+		return false
+	}
 	j.hearKeepalive(c)
-	return j.hearLabel(c) && j.hearKey(c, c.said) && j.hearPreshared(c) && j.hearEndpoint(c, c.said) && j.hearPrefixes(c, c.said)
+	key, preshared, endpoint := j.hearKey(c, c.said), j.hearPreshared(c), j.hearEndpoint(c, c.said)
+	return j.hearPrefixes(c, c.said) && key && preshared && endpoint
 }
 
 // hearLabel: a kubelet may call its own Node a hub, so our own flags may name those that are.

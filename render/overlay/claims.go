@@ -263,9 +263,6 @@ func (j *judge) explain(c *candidate) {
 	if by := j.ledger.keys[c.wantKey]; by != c.who && by != "" && !c.lastGoodKey {
 		j.reject(c, Held, c.said.words.publicKey, c.wantKey.String(), "held by "+by)
 	}
-	if !c.admitted && j.ledger.keys[c.wantKey] != "" {
-		return // without a key the rest does not matter
-	}
 	var refused []Rejection
 	beyond := 0
 	for _, p := range c.wantPrefixes {

@@ -75,6 +75,7 @@ func TestPeers(t *testing.T) {
 			[]string{
 				`Secret/ns/a: allowed-ips "10.1.0.0/26": overlaps 10.1.0.0/24, held by Node/z`,
 				`Secret/ns/a: allowed-ips "10.2.0.0/25": overlaps 10.2.0.0/24, held by WireGuardPeer/ns/y`,
+				`Secret/ns/b: allowed-ips "10.3.0.0/25": overlaps 10.3.0.0/24, held by Secret/ns/a`,
 				`Secret/ns/b: public-key "(hidden)": held by Node/z`,
 				`WireGuardPeer/ns/y: allowedIPs "10.1.0.0/25": overlaps 10.1.0.0/24, held by Node/z`}},
 		"an incumbent Secret before a newcomer Node, and neither before a fragment": {Policy{},
@@ -106,6 +107,7 @@ func TestPeers(t *testing.T) {
 				`WireGuardPeer/ns/a: allowedIPs "128.0.0.0/1": wider than /8: a split of a default route is not granted to a WireGuardPeer`,
 				`WireGuardPeer/ns/b: endpoint "10.1.0.9:1": lies inside 10.1.0.0/24, held by WireGuardPeer/ns/a`,
 				`WireGuardPeer/ns/c: publicKey "` + key("us").String() + `": our own key`,
+				`Secret/ns/d: allowed-ips "::/0": a default route is not granted to a Secret`,
 				`Secret/ns/d: public-key "(hidden)": the zero key belongs to nobody`}},
 		"what is missing, of newcomers": {Policy{}, Snapshot{}, Snapshot{Peers: []Peer{
 			crd("a", "public-key=", "allowed-ips=10.1.0.0/24"), secret("b"), secret("c", "allowed-ips=,10.2.0.0/24"),

@@ -118,15 +118,19 @@ func quote(s string) string {
 	return strconv.QuoteToASCII(s)
 }
 
-// oneLine is a text from outside as a comment can hold it: printable ASCII, single blanks, at most limit bytes.
+// oneLine is a text from outside as a comment can hold it: single blanks, what is no printable ASCII as in a quoted
+// string, at most limit bytes.
 func oneLine(s string, limit int) string {
-	s = strings.Map(func(r rune) rune {
-		if r > '~' || r < ' ' {
-			return ' '
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) }), " ")
+	var b strings.Builder
+	for _, r := range s {
+		if r >= ' ' && r <= '~' {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
 		}
-		return r
-	}, s)
-	s = strings.Join(strings.Fields(s), " ")
+	}
+	s = b.String()
 	if len(s) > limit {
 		s = strings.TrimSpace(s[:limit]) + "..."
 	}
