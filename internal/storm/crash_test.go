@@ -2,7 +2,9 @@ package storm
 
 import (
 	"flag"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +66,9 @@ func TestKilledAtEachStep(t *testing.T) {
 				}
 				prepare()
 				all, _ := trace.Start(t, m.Host, trace.Order{}, m.command(program, "once")...).Steps(t, hang)
+				if all == 0 {
+					t.Fatalf("%s did nothing", program)
+				}
 				points := r.Perm(all)
 				if most > 0 && len(points) > most {
 					points = points[:most]
@@ -131,6 +136,11 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		}
 		m.rest()
 		spared.rest()
+		for pid, capabilities := range map[int]string{m.render.Pid: "0000000000000000", m.apply.Pid: "0000000000001000"} { // CAP_NET_ADMIN
+			if status := m.shown("cat", fmt.Sprintf("/proc/%d/status", pid)); !strings.Contains(status, "CapEff:\t"+capabilities+"\n") {
+				t.Errorf("not the capabilities %s:\n%s", capabilities, status)
+			}
+		}
 		if m.same(spared); t.Failed() {
 			return
 		}

@@ -81,6 +81,7 @@ func newPair(t *testing.T, resync string, first func(r *rand.Rand) trace.Order) 
 			m.Run(t, "mkdir", "-p", dir)
 			m.Run(t, "mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", dir)
 		}
+		m.own()
 		m.put(p.files)
 	}
 	p.spared.start()

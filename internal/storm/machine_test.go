@@ -3,6 +3,7 @@ package storm
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -47,6 +48,10 @@ const (
 	runDir     = "/run/wg-kube"
 	keyFile    = "/run/own.key"
 	handFile   = inForceDir + "/wg1.conf"
+
+	setpriv    = "/usr/bin/setpriv"
+	renderer   = "4711"               // the user and the group of wg-render
+	renderPath = "/run/bin/wg-render" // where that user can run it, wherever it was built
 )
 
 // machine is a hub: wg0 is made of Nodes and fragments, wg1 is kept by hand.
@@ -75,20 +80,43 @@ func newMachine(t *testing.T) *machine {
 	lab.Link(t, m.Host, "eth0", "10.9.0.1/24 fd09::1/64", lab.NewHost(t, "world"), "eth0", "10.9.0.2/24 fd09::2/64")
 	m.Run(t, "ip", "route", "add", "default", "via", "10.9.0.2")
 	m.Run(t, "ip", "-6", "route", "add", "default", "via", "fd09::2")
-	m.Run(t, "mkdir", "-p", nodesDir, peersDir, proposals)
+	m.Run(t, "mkdir", "-p", nodesDir)
+	m.Write(t, renderPath, "", 0o755)
+	m.Run(t, "mount", "--bind", lab.Build(t, "wg-kube/cmd/wg-render"), renderPath)
+	m.own()
 	m.Write(t, keyFile, secret(keyOfWg0).Reveal()+"\n", 0o600)
 	return m
 }
 
-// command is one of the two programs with the flags that it has here.
+// own makes the folders between the two what systemd/tmpfiles.d makes them.
+func (m *machine) own() {
+	m.t.Helper()
+	if out, code := m.Try("install", "-d", "-o", renderer, "-g", renderer, "-m", "750", proposals); code != 0 {
+		lab.Skip(m.t, "there can be no user beside this one: "+out)
+	}
+	m.Run(m.t, "install", "-d", "-g", renderer, "-m", "2750", peersDir, runDir)
+}
+
+// command is one of the two programs as its unit starts it: wg-render as a user without a capability, wg-apply as root
+// with CAP_NET_ADMIN and wg-render's group.
 func (m *machine) command(program string, args ...string) []string {
 	m.t.Helper()
-	own := []string{"--proposed", "wg0", "--proposals", proposals, "--settle", "20ms", "--max-shrink", "1", "--private-key-file", keyFile}
+	as := []string{setpriv, "--no-new-privs", "--groups", renderer, "--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin"}
 	if program == "wg-render" {
-		own = []string{"--role", "hub", "--node-name", "hub", "--nodes", nodesDir, "--peers-dir", peersDir, "--out", proposals,
+		as = []string{setpriv, "--no-new-privs", "--reuid", renderer, "--regid", renderer, "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"}
+	}
+	return slices.Concat(as, m.plain(program, args...))
+}
+
+// plain is a program with the flags that it has here.
+func (m *machine) plain(program string, args ...string) []string {
+	m.t.Helper()
+	path, own := lab.Build(m.t, "wg-kube/cmd/"+program), []string{"--proposed", "wg0", "--proposals", proposals, "--settle", "20ms", "--max-shrink", "1", "--private-key-file", keyFile}
+	if program == "wg-render" {
+		path, own = renderPath, []string{"--role", "hub", "--node-name", "hub", "--nodes", nodesDir, "--peers-dir", peersDir, "--out", proposals,
 			"--address", "100.96.0.1/16", "--settle", "20ms"}
 	}
-	return slices.Concat([]string{lab.Build(m.t, "wg-kube/cmd/"+program)}, args[:1], own, args[1:])
+	return slices.Concat([]string{path}, args[:1], own, args[1:])
 }
 
 func (m *machine) start() {
@@ -140,7 +168,14 @@ func (m *machine) put(f *files) {
 	want := f.text()
 	for path, text := range want {
 		if now, err := os.ReadFile(m.Path(path)); err != nil || string(now) != text {
-			m.Write(m.t, path, text, 0o600)
+			mode := fs.FileMode(0o600)
+			switch filepath.Dir(path) {
+			case nodesDir:
+				mode = 0o644
+			case peersDir: // of wg-render's group
+				mode = 0o640
+			}
+			m.Write(m.t, path, text, mode)
 		}
 	}
 	for _, dir := range []string{nodesDir, peersDir} {

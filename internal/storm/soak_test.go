@@ -46,7 +46,7 @@ var meddling = []struct{ name, script string }{
 	{"a manifest is garbage", "head -c 300 /dev/urandom >" + nodesDir + "/node-1.yaml"},
 	{"a fragment is garbage", "echo '[Peer' >" + peersDir + "/office-9.conf"},
 	{"a fragment asks for a command", "printf '[Interface]\\nPostUp = touch /run/pwned\\n' >" + peersDir + "/office-8.conf"},
-	{"the folder of Nodes is swapped", "cp -r " + nodesDir + " /run/swap && mv " + nodesDir + " /run/old && mv /run/swap " + nodesDir + " && rm -r /run/old"},
+	{"the folder of Nodes is swapped", "cp -a " + nodesDir + " /run/swap && mv " + nodesDir + " /run/old && mv /run/swap " + nodesDir + " && rm -r /run/old"},
 	{"the status is garbage", "echo '{' >" + runDir + "/wg0.json"},
 	{"the status is gone", "rm " + runDir + "/wg1.json"},
 }

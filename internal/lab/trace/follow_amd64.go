@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -95,6 +96,14 @@ func follow(args []string) (int, error) {
 		return 1, err
 	}
 	const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
+	if err := unix.PtraceSetOptions(t.pid, options|unix.PTRACE_O_TRACEEXEC); err != nil {
+		return 1, fmt.Errorf("options: %w", err)
+	}
+	if filepath.Base(args[0]) == "setpriv" {
+		if err := t.become(); err != nil {
+			return 1, fmt.Errorf("setpriv: %w", err)
+		}
+	}
 	if err := unix.PtraceSetOptions(t.pid, options); err != nil {
 		return 1, fmt.Errorf("options: %w", err)
 	}
@@ -111,6 +120,27 @@ func follow(args []string) (int, error) {
 		}
 	}()
 	return t.loop()
+}
+
+// become lets what was started go on until it has become another program.
+func (t *tracer) become() error {
+	t.inside[t.pid] = &call{number: unix.SYS_EXECVE} // which the new program leaves
+	for signal := 0; ; {
+		if err := unix.PtraceCont(t.pid, signal); err != nil {
+			return err
+		}
+		var ws unix.WaitStatus
+		if _, err := unix.Wait4(t.pid, &ws, unix.WALL, nil); err != nil {
+			return err
+		}
+		switch {
+		case !ws.Stopped():
+			return fmt.Errorf("exit status %d", ws.ExitStatus())
+		case ws.TrapCause() == unix.PTRACE_EVENT_EXEC:
+			return nil
+		}
+		signal = int(ws.StopSignal())
+	}
 }
 
 func (t *tracer) take(line []byte) error {

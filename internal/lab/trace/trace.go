@@ -79,7 +79,8 @@ func Main() {
 	os.Exit(code)
 }
 
-// Start starts a program on the host under a first order.
+// Start starts a program on the host under a first order. Where that is setpriv(1), it is the program that setpriv
+// becomes.
 func Start(t testing.TB, h *lab.Host, first Order, args ...string) *Program {
 	t.Helper()
 	exe, err := os.Executable()
