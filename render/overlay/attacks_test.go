@@ -157,6 +157,26 @@ func TestClaims(t *testing.T) {
 				`Node/c: public-key "` + key("us").String() + `": our own key`,
 				`Node/d: public-key "` + zeroKey + `": the zero key belongs to nobody`,
 				`Node/e: public-key: not set yet`}},
+		"many elements, and few that differ": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=10.0.1.0/24"+strings.Repeat(",\x00,", 1000))},
+			map[string]string{"a": "10.0.1.0/24 at nowhere"}, []string{
+				`Node/a: allowed-ips: an empty element between commas`,
+				`Node/a: allowed-ips "\x00": not a CIDR`}},
+		"addresses as some write them": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=FD00:0010::/32,012.7.1.1,0x0a.7.1.1,10.7,168230913,10.7.0.0/+16,10.7.0.0/4294967304,fd00::1%eth0/64,10.7.0.0/255.255.0.0\r\n")},
+			map[string]string{"a": "fd00:10::/32 at nowhere"}, []string{
+				`Node/a: allowed-ips "012.7.1.1": not a CIDR`,
+				`Node/a: allowed-ips "0x0a.7.1.1": not a CIDR`,
+				`Node/a: allowed-ips "10.7": not a CIDR`,
+				`Node/a: allowed-ips "10.7.0.0/+16": not a CIDR`,
+				`Node/a: allowed-ips "10.7.0.0/255.255.0.0": not a CIDR`,
+				`Node/a: allowed-ips "10.7.0.0/4294967304": not a CIDR`,
+				`Node/a: allowed-ips "168230913": not a CIDR`,
+				`Node/a: allowed-ips "fd00::1%eth0/64": not a CIDR`}},
+		"endpoints in the clothes of v6": {us(Hub), Policy{}, []Node{
+			node("a", "ip=10.7.0.1", "endpoint=[::ffff:127.0.0.1]:1"), node("b", "ip=10.7.0.2", "endpoint=[::FFFF:100.96.0.1]:1"), node("c", "ip=::ffff:100.96.0.1")},
+			map[string]string{"a": "10.7.0.1/32 at nowhere", "b": "10.7.0.2/32 at nowhere"}, []string{
+				`Node/a: endpoint "127.0.0.1:1": lies inside 127.0.0.0/8 (loopback)`,
+				`Node/b: endpoint "100.96.0.1:1": lies inside 100.96.0.1/32, held by this node`,
+				`Node/c: allowed-ips "100.96.0.1/32": overlaps 100.96.0.1/32, held by this node`}},
 		"elements that do not parse": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=10.0.0.0/33,,10.0.1.0/24,x,")},
 			map[string]string{"a": "10.0.1.0/24 at nowhere"}, []string{
 				`Node/a: allowed-ips: an empty element between commas`,

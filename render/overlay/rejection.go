@@ -93,10 +93,9 @@ func refusedLines(rs []Rejection) []string {
 
 // fewer keeps one Node from filling the file with its refusals: the first few, in order, then a count.
 func fewer(rs []Rejection) []Rejection {
-	if len(rs) <= maxPerNode {
+	if rs = sorted(rs); len(rs) <= maxPerNode {
 		return rs
 	}
-	rs = sorted(rs)
 	more := Rejection{Origin: rs[0].Origin, Cause: TooMuch, Field: rs[0].Field}
 	more.Reason = fmt.Sprintf("and %d more that are refused", len(rs)-maxPerNode)
 	return append(rs[:maxPerNode:maxPerNode], more)
