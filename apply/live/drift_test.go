@@ -34,6 +34,7 @@ func TestDriftIsRepaired(t *testing.T) {
 			{"a route, v6", "ip -6 route del fd00:100::/64", "ip -6 route add fd00:100::/64 dev wg0"},
 			{"a default route", "ip route del default table 51820", "ip route add 0.0.0.0/0 dev wg0 table 51820"},
 			{"an address", "ip addr del 10.8.0.1/24 dev wg0", "ip address replace 10.8.0.1/24 dev wg0"},
+			{"the first address", "ip addr del 10.7.0.1/24 dev wg0", "ip address replace 10.7.0.1/24 dev wg0"},
 			{"an address, v6", "ip addr del fd00:7::1/64 dev wg0", "ip address replace fd00:7::1/64 dev wg0"},
 			{"a rule", "ip rule del not fwmark 51820 table 51820", "not fwmark 51820 table 51820"},
 			{"a rule, v6", "ip -6 rule del table main suppress_prefixlength 0", "suppress_prefixlength 0"},

@@ -141,7 +141,7 @@ func (m *machine) net(t testing.TB) string {
 	return m.Run(t, "sh", "-c", `
 		ip -br link | cut -d' ' -f1 | sort
 		ip -o link show dev wg0 2>/dev/null | grep -o 'mtu [0-9]*'
-		ip -o addr show scope global | sed 's/ *valid_lft.*//; s/^[0-9]*: //' | sort
+		ip -o addr show scope global | sed 's/ *valid_lft.*//; s/^[0-9]*: //'
 		ip -d -4 route show table all | sort
 		ip -d -6 route show table all type unicast | grep -v fe80 | sort
 		ip -d -4 rule; ip -d -6 rule

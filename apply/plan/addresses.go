@@ -16,49 +16,62 @@ type addressSteps struct {
 }
 
 func (d differ) addresses() (s addressSteps) {
-	had4, has4 := false, false
-	subnets := make(map[netip.Prefix]*subnet)
-	var order []*subnet // of the live IPv4 addresses: in each the first is the primary one
-	for _, a := range d.live.Addresses {
-		if !a.Addr().Is4() {
-			continue
-		}
-		had4 = true
-		n := subnets[a.Masked()]
-		if n == nil {
-			n = &subnet{prefix: a.Masked(), primaryGoes: !d.keeps(a)}
-			subnets[a.Masked()] = n
-			order = append(order, n)
-		}
-		if !d.keeps(a) {
-			n.lose = append(n.lose, a)
-		}
-	}
-	for _, a := range d.want.Addresses {
-		n := subnets[a.Masked()]
-		has4 = has4 || a.Addr().Is4()
+	live, want := subnets(d.live.Addresses), subnets(d.want.Addresses)
+	s.flush = len(live) > 0 && len(want) == 0
+	last, behind := -1, false // the last live subnet that stays where it is; all that follows has to come behind another
+	exchanged := make(map[netip.Prefix]bool)
+	for _, w := range want {
+		i := slices.IndexFunc(live, func(l subnet) bool { return l.prefix == w.prefix })
 		switch {
-		case n != nil && n.primaryGoes:
-			n.stay = append(n.stay, a)
-		case slices.Contains(d.live.Addresses, a):
-		case a.Addr().Is6():
-			if old, ok := d.otherLength(a); ok {
-				s.exchange = append(s.exchange, DelAddress{d.iface, old})
-				s.exchange = append(s.exchange, AddAddress{d.iface, a})
-			} else {
-				s.gain = append(s.gain, AddAddress{d.iface, a})
-			}
+		case i > last && !behind && live[i].addresses[0] == w.addresses[0]:
+			last = i
+			s.gain = append(s.gain, d.add(w.addresses)...)
+			continue
+		case i >= 0:
+			exchanged[w.prefix] = true
+			s.exchange = append(s.exchange, d.exchange(live[i], w)...)
+		case len(s.exchange) > 0:
+			s.exchange = append(s.exchange, d.add(w.addresses)...)
 		default:
-			s.gain = append(s.gain, AddAddress{d.iface, a})
+			s.gain = append(s.gain, d.add(w.addresses)...)
 		}
+		behind = true
 	}
-	for _, n := range order {
-		if n.primaryGoes && len(n.stay) > 0 {
-			s.exchange = append(s.exchange, d.exchange(n)...)
+	for _, l := range live {
+		if exchanged[l.prefix] {
 			continue
 		}
-		for _, a := range slices.Backward(n.lose) { // the primary one last
-			s.lose = append(s.lose, DelAddress{d.iface, a})
+		for _, a := range slices.Backward(l.addresses) { // the primary one last
+			if !d.keeps(a) {
+				s.lose = append(s.lose, DelAddress{d.iface, a})
+			}
+		}
+	}
+	d.addresses6(&s)
+	return s
+}
+
+// add adds those that are not there.
+func (d differ) add(addresses []netip.Prefix) (s []Step) {
+	for _, a := range addresses {
+		if !slices.Contains(d.live.Addresses, a) {
+			s = append(s, AddAddress{d.iface, a})
+		}
+	}
+	return s
+}
+
+// addresses6 does the same for IPv6, where no address depends on another.
+func (d differ) addresses6(s *addressSteps) {
+	for _, a := range d.want.Addresses {
+		if a.Addr().Is4() || slices.Contains(d.live.Addresses, a) {
+			continue
+		}
+		if old, ok := d.otherLength(a); ok {
+			s.exchange = append(s.exchange, DelAddress{d.iface, old})
+			s.exchange = append(s.exchange, AddAddress{d.iface, a})
+		} else {
+			s.gain = append(s.gain, AddAddress{d.iface, a})
 		}
 	}
 	for _, a := range d.live.Addresses {
@@ -67,8 +80,6 @@ func (d differ) addresses() (s addressSteps) {
 			s.lose = append(s.lose, DelAddress{d.iface, a})
 		}
 	}
-	s.flush = had4 && !has4
-	return s
 }
 
 // otherLength finds the address in live with another prefix length.
@@ -80,34 +91,57 @@ func (d differ) otherLength(a netip.Prefix) (netip.Prefix, bool) {
 	return d.live.Addresses[i], true
 }
 
-// subnet is one of IPv4 in which we have live addresses.
+// subnet is one of IPv4 with its addresses, the primary one first.
 type subnet struct {
-	prefix      netip.Prefix
-	primaryGoes bool
-	lose        []netip.Prefix // live, not wanted, the primary one first
-	stay        []netip.Prefix // wanted; only filled if the primary one goes
+	prefix    netip.Prefix
+	addresses []netip.Prefix
 }
 
-// exchange takes the primary address out of a subnet in which others stay. The kernel removes these as well,
-// and the subnet's route; with a sysctl it does not. Meanwhile each has a host address that holds its place,
-// and a route of ours stands in for the kernel's.
-func (d differ) exchange(n *subnet) (s []Step) {
-	var hold []netip.Prefix
-	for _, a := range n.stay {
-		if h := hostPrefix(a.Addr()); !slices.Contains(d.live.Addresses, h) && !slices.Contains(d.want.Addresses, h) {
-			hold = append(hold, h)
-			s = append(s, AddAddress{d.iface, h})
+// subnets are those of the IPv4 addresses, in the order of the primary ones. The kernel has those of the host alone
+// (loopback) behind all others.
+func subnets(addresses []netip.Prefix) (all []subnet) {
+	for _, a := range addresses {
+		if !a.Addr().Is4() {
+			continue
 		}
+		i := slices.IndexFunc(all, func(n subnet) bool { return n.prefix == a.Masked() })
+		if i < 0 {
+			i = len(all)
+			all = append(all, subnet{prefix: a.Masked()})
+		}
+		all[i].addresses = append(all[i].addresses, a)
 	}
-	route := Route{Table: tableMain, Dst: n.prefix}
-	holdRoute := n.prefix.Bits() > 0 && !hasRoute(d.live.Routes, route) && !hasRoute(d.want.Routes, route)
+	slices.SortStableFunc(all, func(a, b subnet) int {
+		switch x, y := a.prefix.Addr().IsLoopback(), b.prefix.Addr().IsLoopback(); {
+		case x == y:
+			return 0
+		case y:
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// exchange puts the addresses of a subnet behind all others, in the order in which they are wanted. Meanwhile each has
+// another prefix length that holds its place, and a route of ours stands in for the kernel's.
+func (d differ) exchange(live, want subnet) (s []Step) {
+	var hold []netip.Prefix
+	for _, a := range want.addresses {
+		h := d.placeholder(a.Addr())
+		hold = append(hold, h)
+		s = append(s, AddAddress{d.iface, h})
+	}
+	route := Route{Table: tableMain, Dst: want.prefix}
+	_, holdRoute := connected(want.addresses[0])
+	holdRoute = holdRoute && !hasRoute(d.live.Routes, route) && !hasRoute(d.want.Routes, route)
 	if holdRoute {
 		s = append(s, AddRoute{d.iface, route, true})
 	}
-	for _, a := range slices.Backward(n.lose) {
+	for _, a := range slices.Backward(live.addresses) { // the primary one last: whether others go with it is a sysctl's affair
 		s = append(s, DelAddress{d.iface, a})
 	}
-	for _, a := range n.stay {
+	for _, a := range want.addresses {
 		s = append(s, AddAddress{d.iface, a})
 	}
 	if holdRoute {
@@ -118,4 +152,13 @@ func (d differ) exchange(n *subnet) (s []Step) {
 		s = append(s, DelAddress{d.iface, h})
 	}
 	return s
+}
+
+// placeholder is an address with the longest prefix length that neither is there nor is wanted.
+func (d differ) placeholder(a netip.Addr) netip.Prefix {
+	h := hostPrefix(a)
+	for slices.Contains(d.live.Addresses, h) || slices.Contains(d.want.Addresses, h) {
+		h = netip.PrefixFrom(a, h.Bits()-1)
+	}
+	return h
 }

@@ -92,6 +92,9 @@ func checkReached(t *testing.T, want Desired, end Live) {
 			t.Errorf("address %s is missing", a)
 		}
 	}
+	if d := cmp.Diff(primaries(want.Addresses), primaries(end.Addresses), cmpopts.EquateComparable(netip.Prefix{})); d != "" {
+		t.Errorf("order of the addresses: %s", d)
+	}
 	for _, a := range end.Addresses {
 		if !slices.Contains(want.Addresses, a) && !(end.Userspace && a.Addr().IsLinkLocalUnicast()) {
 			t.Errorf("address %s is left", a)
@@ -118,6 +121,16 @@ func checkReached(t *testing.T, want Desired, end Live) {
 			t.Errorf("rules: %v", end.Rules)
 		}
 	}
+}
+
+// primaries are the IPv4 addresses that a packet can come from by itself: the first of each subnet.
+func primaries(addresses []netip.Prefix) (first []netip.Prefix) {
+	for _, a := range addresses {
+		if a.Addr().Is4() && !slices.ContainsFunc(first, func(b netip.Prefix) bool { return a.Masked() == b.Masked() }) {
+			first = append(first, a)
+		}
+	}
+	return first
 }
 
 func defaultRules(rules []Rule, v6 bool) bool {
@@ -307,6 +320,13 @@ func (w world) live(u Underlay) Live {
 	l.Rules = append(l.Rules, w.rules()...)
 	if w.IntN(3) == 0 {
 		l.FwMark = []uint32{0, 9, 51820}[w.IntN(3)]
+	}
+	if n := len(l.Addresses); n > 0 && w.IntN(3) == 0 {
+		l.Addresses = slices.Delete(l.Addresses, 0, 1+w.IntN(n))
+	}
+	if n := len(l.Addresses); n > 0 && w.IntN(3) == 0 {
+		at := w.IntN(n)
+		l.Addresses = slices.Concat(l.Addresses[at:], l.Addresses[:at])
 	}
 	if a := w.address(); !slices.ContainsFunc(l.Addresses, func(b netip.Prefix) bool { return a.Addr() == b.Addr() }) {
 		l.Addresses = append(l.Addresses, a)

@@ -19,14 +19,17 @@
 //
 //   - Taking a prefix off a peer that stays needs a throw-away peer (DropPrefixes): the kernel's own way
 //     replaces all the prefixes of the peer, one by one, and drops packets meanwhile.
-//   - The first IPv4 address of a subnet takes the others with it when it goes. While it is exchanged, host
-//     addresses and a route for the subnet hold their place. They are gone at the end.
+//   - The first IPv4 address of a subnet takes the others with it when it goes, and of those of all subnets the first
+//     is the source of what the routes send. So they have to be in the order of the file. To get there, an address is
+//     taken away and comes back behind the others; while it is away, the same address with another prefix length and
+//     a route for the subnet hold its place. They are gone at the end.
 //   - With the last IPv4 address the kernel removes every IPv4 route of the device: they are added once more.
 //   - An IPv6 address is there once, whatever its prefix length: with a new length it is removed and added.
 //   - A mark that changes does so between the routes and the rules gained, one that goes after the rules
 //     removed: the rules send whatever lacks the mark into the tunnel, the tunnel's own packets included.
 //
-// The order of the addresses of a live device is not repaired: it would cost packets.
+// The order of the IPv6 addresses of a live device is not repaired. It decides only between addresses that are equally
+// near to where a packet goes, and IPv6 has nothing that could hold the place of one.
 package plan
 
 import (
