@@ -19,10 +19,11 @@ import (
 
 // Config is where the files are, and how far a proposal is believed. The folders, System and Log are needed.
 type Config struct {
-	Dir       string // of the files in force and the keys
-	Proposals string
-	RunDir    string   // of the status files
-	Proposed  []string // the interfaces that take proposals
+	Dir        string // of the files in force and the keys
+	Proposals  string
+	RunDir     string   // of the status files
+	StatusCopy string   // a folder where they are written as well, for whoever does not see RunDir; empty: none
+	Proposed   []string // the interfaces that take proposals
 
 	MaxShrink      float64       // see Guard
 	MaxPeers       int           // see Guard

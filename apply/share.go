@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,10 +9,11 @@ import (
 	"syscall"
 )
 
-// Share gives the two folders that wg-render has a part in to its group: it may read the status, and write proposals.
-// Where systemd-tmpfiles makes them there is no need for that. It takes no capability of a root who is in the group.
+// Share gives the two folders that wg-render has a part in to its group: it may read the status, or its copy, and write
+// proposals. Where systemd-tmpfiles makes them there is no need for that. It takes no capability of a root who is in
+// the group.
 func (c Config) Share(gid int) error {
-	return errors.Join(share(c.RunDir, gid, fs.ModeSetgid|0o750), share(c.Proposals, gid, 0o770))
+	return errors.Join(share(cmp.Or(c.StatusCopy, c.RunDir), gid, fs.ModeSetgid|0o750), share(c.Proposals, gid, 0o770))
 }
 
 func share(dir string, gid int, mode fs.FileMode) error {

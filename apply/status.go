@@ -28,9 +28,18 @@ func (c Config) ReadStatus(iface string) (status.Status, error) {
 	return status.Parse(path, b)
 }
 
-// writeStatus keeps s. One that says nothing leaves no file: a name that somebody mistyped is soon forgotten.
+// writeStatus keeps s, and its copy.
 func (c Config) writeStatus(s status.Status) error {
-	if path := c.statusFile(s.Interface); saysNothing(s) {
+	err := writeStatus(c.statusFile(s.Interface), s)
+	if c.StatusCopy != "" {
+		err = errors.Join(err, writeStatus(filepath.Join(c.StatusCopy, s.Interface+".json"), s))
+	}
+	return err
+}
+
+// writeStatus writes s. One that says nothing leaves no file: a name that somebody mistyped is soon forgotten.
+func writeStatus(path string, s status.Status) error {
+	if saysNothing(s) {
 		if !isThere(path) {
 			return nil
 		}
@@ -43,7 +52,7 @@ func (c Config) writeStatus(s status.Status) error {
 	if err != nil {
 		return err
 	}
-	_, err = atomicfile.WriteIfChanged(c.statusFile(s.Interface), b, 0o640)
+	_, err = atomicfile.WriteIfChanged(path, b, 0o640)
 	return err
 }
 

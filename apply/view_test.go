@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -140,6 +141,24 @@ func TestATypoLeavesNoStatus(t *testing.T) {
 	h.look(t, h.newIface("wg9", func() {}), true)
 	if left, _ := filepath.Glob(filepath.Join(h.RunDir, "*.json")); len(left) > 0 {
 		t.Errorf("left: %s", left)
+	}
+}
+
+// TestTheStatusIsCopied: whoever sees the copy alone reads what the status says, also in a folder that is new.
+func TestTheStatusIsCopied(t *testing.T) {
+	h := newHouse(t)
+	h.StatusCopy = t.TempDir()
+	h.write(t, h.inForce("wg0"), byHand(t))
+	i := h.newIface("wg0", func() {})
+	copied := filepath.Join(h.StatusCopy, "wg0.json")
+	for range 2 {
+		h.look(t, i, true)
+		want, err := os.ReadFile(h.statusFile("wg0"))
+		must(t, err)
+		if got, err := os.ReadFile(copied); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%v: %s; want %s", err, got, want)
+		}
+		must(t, os.Remove(copied))
 	}
 }
 

@@ -89,8 +89,12 @@ func (k kubelet) volume(t *testing.T, v corev1.Volume) (dir string) {
 		return dir
 	}
 	dir = "/run/pods/" + k.pod.Name + "/" + v.Name
+	_, err := os.Stat(k.Path(dir))
 	must(t, os.MkdirAll(k.Path(dir), 0o755))
 	switch {
+	case v.EmptyDir != nil && err != nil:
+		must(t, os.Chmod(k.Path(dir), 0o777)) // root's, and everybody's
+	case v.EmptyDir != nil:
 	case v.Projected != nil:
 		token := k.token(t, k.pod.Namespace, k.pod.Spec.ServiceAccountName, k.pod)
 		k.Write(t, dir+"/token", token.BearerToken, 0o644)
@@ -271,11 +275,15 @@ func TestHub(t *testing.T) {
 		b, _ := os.ReadFile(wg + "/etc/wireguard/wg0.conf")
 		return strings.Contains(string(b), "PrivateKey") && strings.Contains(string(b), public(1))
 	})
+	copied := "/run/pods/" + k.pod.Name + "/copy"
 	for path, mode := range map[string]string{
-		"/etc/wireguard/wg0.conf": "-rw------- 0:0", "/var/lib/wg-render/wg0.conf": "-rw-r----- 65532:65532", "/run/wg-kube/wg0.json": "-rw-r----- 0:65532",
-		"/var/lib/wg-render": "drwxrwx--- 0:65532", "/run/wg-kube": "dgrwxr-x--- 0:65532",
+		"/etc/wireguard/wg0.conf": "-rw------- 0:0", "/var/lib/wg-render/wg0.conf": "-rw-r----- 65532:65532", "/run/wg-kube/wg0.json": "-rw-r----- 0:0",
+		"/var/lib/wg-render": "drwxrwx--- 0:65532", copied: "dgrwxr-x--- 0:65532", copied + "/wg0.json": "-rw-r----- 0:65532",
 	} {
-		fi, err := os.Stat(wg + path)
+		if !strings.HasPrefix(path, copied) {
+			path = disk + path
+		}
+		fi, err := os.Stat(k.Path(path))
 		must(t, err)
 		is := fi.Sys().(*syscall.Stat_t)
 		if got := fmt.Sprintf("%s %d:%d", fi.Mode(), is.Uid, is.Gid); got != mode {

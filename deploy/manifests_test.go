@@ -43,11 +43,11 @@ func TestOverlays(t *testing.T) {
 }
 
 // TestWhatAPodMay holds the two daemons to their halves: wg-render has no capability and of the host no folder but the
-// one for proposals and, to read, the status; wg-apply has the capability to configure the network, and no credential.
+// one for proposals; wg-apply has the capability to configure the network, and no credential.
 func TestWhatAPodMay(t *testing.T) {
 	want := map[string]may{
-		"folders":   {root: true, host: []string{"/run/wg-kube", "/var/lib/wg-render"}},
-		"wg-render": {host: []string{"/run/wg-kube (read-only)", "/var/lib/wg-render"}, token: true},
+		"folders":   {root: true, host: []string{"/var/lib/wg-render"}},
+		"wg-render": {host: []string{"/var/lib/wg-render"}, token: true},
 		"wg-apply": {root: true, capabilities: []corev1.Capability{"NET_ADMIN"},
 			host: []string{"/etc/wireguard", "/run/wg-kube", "/var/lib/wg-render (read-only)"}},
 	}

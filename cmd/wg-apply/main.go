@@ -73,6 +73,7 @@ func root() *cobra.Command {
 	f.StringVar(&p.Proposals, "proposals", "/var/lib/wg-render", "folder of the proposals")
 	f.StringSliceVar(&p.Proposed, "proposed", nil, "an interface that takes proposals; may be repeated")
 	f.StringVar(&p.RunDir, "run-dir", "/run/wg-kube", "folder of the status files")
+	f.StringVar(&p.StatusCopy, "status-copy", "", "a folder where the status files are written as well, for a wg-render that does not see --run-dir")
 	f.Float64Var(&p.MaxShrink, "max-shrink", 0.5, "the part of the peers, or of the prefixes, that a proposal may drop at once (three may always go, but not the last peer)")
 	f.IntVar(&p.MaxPeers, "max-peers", 16384, "how many peers a proposal may have, and four times as many prefixes; 0: any number")
 	f.DurationVar(&p.Settle, "settle", 100*time.Millisecond, "how long a file without an end mark has to be quiet before it is read")
