@@ -213,26 +213,9 @@ func TestHub(t *testing.T) {
 		StringData: map[string]string{"office.conf": "[Peer]\n# office\nPublicKey = " + public(7) + "\nAllowedIPs = 10.7.0.0/24\n"},
 	}, metav1.CreateOptions{})
 	must(t, err)
-	for name, data := range map[string]map[string]string{
-		"laptop": {"public-key": public(8), "allowed-ips": "10.8.0.0/24"},
-		"rogue":  {"public-key": public(4), "allowed-ips": "127.0.0.0/8"},
-	} {
-		_, err := k.CoreV1().Secrets("wg-kube").Create(t.Context(), &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "wireguard-peer"}},
-			StringData: data,
-		}, metav1.CreateOptions{})
-		must(t, err)
-	}
-	peer := schema.GroupVersionResource{Group: "wireguard.kube", Version: "v1alpha1", Resource: "wireguardpeers"}
-	peers := dynamic.NewForConfigOrDie(k.Admin()).Resource(peer).Namespace("wg-kube")
-	lab.Eventually(t, hang, "WireGuardPeers can be made", func() bool { // a definition takes effect a moment later
-		_, err := peers.Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "wireguard.kube/v1alpha1", "kind": "WireGuardPeer",
-			"metadata": map[string]any{"name": "branch"},
-			"spec":     map[string]any{"publicKey": public(9), "allowedIPs": []any{"10.9.0.0/24"}},
-		}}, metav1.CreateOptions{})
-		return err == nil
-	})
+	k.peerSecret(t, "laptop", map[string]string{"public-key": public(8), "allowed-ips": "10.8.0.0/24"})
+	k.peerSecret(t, "rogue", map[string]string{"public-key": public(4), "allowed-ips": "127.0.0.0/8"})
+	branch := k.wireGuardPeer(t, "branch", public(9), "10.9.0.0/24")
 	k.node(t, "hub", map[string]string{"wireguard.kube/hub": "true"}, nil, corev1.NodeExternalIP, "192.0.2.1")
 	k.node(t, "spoke", map[string]string{"wireguard.kube/peer": "true"},
 		map[string]string{"wireguard.kube/public-key": public(1)}, corev1.NodeInternalIP, "100.96.1.1")
@@ -245,12 +228,7 @@ func TestHub(t *testing.T) {
 		b, _ := os.ReadFile(wg + "/var/lib/wg-render/wg0.conf")
 		return !slices.ContainsFunc([]byte{1, 7, 8, 9}, func(n byte) bool { return !strings.Contains(string(b), public(n)) })
 	})
-	lab.Eventually(t, hang, "a WireGuardPeer says that it is one", func() bool {
-		got, err := peers.Get(t.Context(), "branch", metav1.GetOptions{})
-		must(t, err)
-		conditions, _, _ := unstructured.NestedSlice(got.Object, "status", "conditions")
-		return len(conditions) == 1 && conditions[0].(map[string]any)["status"] == "True"
-	})
+	lab.Eventually(t, hang, "a WireGuardPeer says that it is one", branch)
 	lab.Eventually(t, hang, "Nodes and Secrets hear by an Event that they are refused", func() bool {
 		var about []string
 		for _, namespace := range []string{"default", "wg-kube"} {
@@ -346,11 +324,15 @@ func TestMesh(t *testing.T) {
 	k.node(t, "a", peer, nil, corev1.NodeInternalIP, "192.0.2.1", "10.244.1.0/24")
 	k.node(t, "b", peer, map[string]string{"wireguard.kube/public-key": public(1), "wireguard.kube/endpoint": "192.0.2.2:51820"},
 		corev1.NodeInternalIP, "192.0.2.2", "10.244.2.0/24")
+	k.peerSecret(t, "laptop", map[string]string{"public-key": public(8), "allowed-ips": "10.8.0.0/24"})
+	branch := k.wireGuardPeer(t, "branch", public(9), "10.9.0.0/24")
 	render, _ := k.replace(t, "wg-mesh")
-	lab.Eventually(t, hang, "the other's pods are behind it", func() bool {
+	lab.Eventually(t, hang, "the other's pods are behind it, and the peers of every source are", func() bool {
 		b, _ := os.ReadFile(k.Path(disk + "/etc/wireguard/wg0.conf"))
-		return strings.Contains(string(b), public(1)) && strings.Contains(string(b), "10.244.2.0/24")
+		return strings.Contains(string(b), public(1)) && strings.Contains(string(b), "10.244.2.0/24") &&
+			strings.Contains(string(b), public(8)) && strings.Contains(string(b), public(9))
 	})
+	lab.Eventually(t, hang, "a WireGuardPeer says that it is one", branch)
 	lab.Eventually(t, hang, "its Node says what the others need", func() bool {
 		n, err := k.CoreV1().Nodes().Get(t.Context(), "a", metav1.GetOptions{})
 		must(t, err)
@@ -408,6 +390,37 @@ func (c cluster) node(t *testing.T, name string, labels, annotations map[string]
 	n.Status.Addresses = []corev1.NodeAddress{{Type: kind, Address: address}}
 	_, err = c.CoreV1().Nodes().UpdateStatus(t.Context(), n, metav1.UpdateOptions{})
 	must(t, err)
+}
+
+// peerSecret makes a Secret that is a peer.
+func (c cluster) peerSecret(t *testing.T, name string, data map[string]string) {
+	t.Helper()
+	_, err := c.CoreV1().Secrets("wg-kube").Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "wireguard-peer"}},
+		StringData: data,
+	}, metav1.CreateOptions{})
+	must(t, err)
+}
+
+// wireGuardPeer makes one. accepted reports whether it says that it is a peer.
+func (c cluster) wireGuardPeer(t *testing.T, name, publicKey, allowedIP string) (accepted func() bool) {
+	t.Helper()
+	resource := schema.GroupVersionResource{Group: "wireguard.kube", Version: "v1alpha1", Resource: "wireguardpeers"}
+	peers := dynamic.NewForConfigOrDie(c.Admin()).Resource(resource).Namespace("wg-kube")
+	lab.Eventually(t, hang, "WireGuardPeers can be made", func() bool { // a definition takes effect a moment later
+		_, err := peers.Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "wireguard.kube/v1alpha1", "kind": "WireGuardPeer",
+			"metadata": map[string]any{"name": name},
+			"spec":     map[string]any{"publicKey": publicKey, "allowedIPs": []any{allowedIP}},
+		}}, metav1.CreateOptions{})
+		return err == nil
+	})
+	return func() bool {
+		got, err := peers.Get(t.Context(), name, metav1.GetOptions{})
+		must(t, err)
+		conditions, _, _ := unstructured.NestedSlice(got.Object, "status", "conditions")
+		return len(conditions) == 1 && conditions[0].(map[string]any)["status"] == "True"
+	}
 }
 
 // public is the public key of peer n.
