@@ -32,7 +32,7 @@ func Check(path string, asProposal bool) error {
 	if asProposal || proposed(b) {
 		allowed = Allowed()
 	}
-	c, err := parse(path, b, allowed)
+	c, err := parse(path, b, &wgquick.Reader{Allow: allowed})
 	if err != nil {
 		return err
 	}

@@ -130,8 +130,8 @@ func readAll(path string, f io.Reader) ([]byte, error) {
 
 // parse reads what says a whole interface. A file without an [Interface] section is empty or was cut short: wg-quick
 // makes an interface without anything of it, and of a live one nothing would be left.
-func parse(path string, b []byte, a wgquick.Allow) (*wgquick.Config, error) {
-	c, err := wgquick.ParseAllowed(path, b, a)
+func parse(path string, b []byte, r *wgquick.Reader) (*wgquick.Config, error) {
+	c, err := r.Parse(path, b)
 	if err == nil && c.Interface.Line == 0 {
 		return nil, fmt.Errorf("%s:1: no [Interface] section: empty, or cut short", path)
 	}

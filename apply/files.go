@@ -26,9 +26,11 @@ type files struct {
 	takesProposals bool
 	guard          Guard // but for what a person says
 
-	settle   watch.Settler
-	inForce  parsed
-	proposal parsed
+	settle         watch.Settler
+	inForce        parsed
+	proposal       parsed
+	inForceReader  wgquick.Reader
+	proposalReader wgquick.Reader
 }
 
 // parsed is a file that need not be parsed again until it changes.
@@ -47,6 +49,7 @@ func (c Config) files(iface string) *files {
 		takesProposals: c.takesProposals(iface),
 		guard:          Guard{From: filepath.Join(c.Proposals, iface+".conf"), MaxShrink: c.MaxShrink, MaxPeers: c.MaxPeers},
 		settle:         watch.Settler{Quiet: c.Settle},
+		proposalReader: wgquick.Reader{Allow: Allowed()},
 	}
 }
 
@@ -83,8 +86,8 @@ func (f *files) changed() bool { return f.inForce.changed || f.proposal.changed 
 
 // parse reads what the files say that have changed.
 func (f *files) parse() {
-	f.inForce.parse(f.path, wgquick.Allow{})
-	f.proposal.parse(f.proposalPath, Allowed())
+	f.inForce.parse(f.path, &f.inForceReader)
+	f.proposal.parse(f.proposalPath, &f.proposalReader)
 }
 
 // readQuiet reads both files when they are quiet.
@@ -109,13 +112,13 @@ func (p *parsed) take(t *text, err error) {
 }
 
 // parse parses what was taken in, unless it is what was parsed before.
-func (p *parsed) parse(name string, a wgquick.Allow) {
+func (p *parsed) parse(name string, r *wgquick.Reader) {
 	if p.changed {
-		if p.config, p.err = parse(name, p.b, a); p.err != nil {
+		if p.config, p.err = parse(name, p.b, r); p.err != nil {
 			p.config = nil
 		}
 	}
-	p.changed, p.b = false, nil // the text would only take up room
+	p.changed, p.b = false, nil // the reader keeps it, if it is of use
 }
 
 // missing reports whether there is no file.
@@ -198,7 +201,7 @@ func (d *draft) letGo(proposal string) {
 
 // writeDown gives a draft the form of a file.
 func (f *files) writeDown(d *draft) (err error) {
-	if d.b, d.config, err = d.config.Written(); err != nil {
+	if d.b, d.config, err = f.inForceReader.Marshal(d.config); err != nil {
 		return fmt.Errorf("%s: %w", f.proposalPath, err)
 	}
 	return nil

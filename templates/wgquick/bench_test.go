@@ -68,3 +68,26 @@ func BenchmarkMarshal(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkReader reads a file that has changed by one peer.
+func BenchmarkReader(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprintf("peers=%d", n), func(b *testing.B) {
+			var texts [2][]byte
+			for i := range texts {
+				var err error
+				if texts[i], err = crowd(n + i).Marshal(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			var r wgquick.Reader
+			b.SetBytes(int64(len(texts[0])))
+			b.ReportAllocs()
+			for turn := 0; b.Loop(); turn++ {
+				if _, err := r.Parse("wg0.conf", texts[turn%2]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

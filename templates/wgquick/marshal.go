@@ -22,12 +22,13 @@ var fileTemplate = template.Must(template.New("wgquick.conf").Funcs(template.Fun
 // Marshal writes the file. It parses what it wrote and compares: the result means c, or there is an error.
 // The same c gives the same bytes.
 func (c *Config) Marshal() ([]byte, error) {
-	b, _, err := c.Written()
+	b, _, err := new(Reader).Marshal(c)
 	return b, err
 }
 
-// Written is Marshal, and what it read back: c with the line numbers of the file.
-func (c *Config) Written() ([]byte, *Config, error) {
+// Marshal is c.Marshal, and what it read back: c with the line numbers of the file. What r read last is best the
+// file that c is to replace.
+func (r *Reader) Marshal(c *Config) ([]byte, *Config, error) {
 	for _, s := range c.comments() {
 		if !fitsComment(s) {
 			return nil, nil, fmt.Errorf("comment: %w", bad(s, "has a character that does not belong in one"))
@@ -42,7 +43,7 @@ func (c *Config) Written() ([]byte, *Config, error) {
 		out.Write(markFor(out.Bytes()))
 		out.WriteByte('\n')
 	}
-	back, err := Parse("written", out.Bytes())
+	back, err := r.Parse("written", out.Bytes())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -23,10 +23,20 @@ func Parse(name string, b []byte) (*Config, error) { return ParseAllowed(name, b
 // ParseAllowed is Parse for a file that may not say everything.
 func ParseAllowed(name string, b []byte, a Allow) (*Config, error) {
 	body, end := splitEndMark(b)
+	c, err := parse(name, body, a)
+	if err != nil {
+		return nil, err
+	}
+	c.End = end
+	return c, nil
+}
+
+// parse reads a file without an end mark.
+func parse(name string, body []byte, a Allow) (*Config, error) {
 	var faults faultList
 	file := check(string(body), a, &faults)
 	r := reading{
-		Config: &Config{Head: file.head, Refused: file.refused, End: end},
+		Config: &Config{Head: file.head, Refused: file.refused},
 		faults: &faults,
 		peers:  make(map[PublicKey]int, len(file.sections)),
 	}
