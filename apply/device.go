@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"wg-kube/apply/plan"
@@ -30,6 +31,12 @@ func (i *iface) device(ctx context.Context, l *look) {
 	if i.observed == nil {
 		i.observe(ctx)
 	}
+	was := i.meaning
+	resolved, unknown := i.names.resolved(inForce.config)
+	means := sync.OnceValues(func() (plan.Most, error) { return i.means(ctx, inForce.config, resolved, i.files.path) })
+	if was.hash != inForce.hash {
+		_, _ = means() // while the device is read
+	}
 	live, err := i.observed()
 	if err != nil {
 		l.fail(err)
@@ -43,12 +50,10 @@ func (i *iface) device(ctx context.Context, l *look) {
 		l.status.Errors = append(l.status.Errors, faults(i.failed.err)...)
 		return
 	}
-	was := i.meaning
-	resolved, unknown := i.names.resolved(inForce.config)
 	renamed := was.resolved != nil && !maps.Equal(resolved, was.resolved)
 	same := was.hash == inForce.hash && !renamed && live.Exists
 	if !same || was.failed || len(was.refused) > 0 {
-		most, err := i.means(ctx, inForce.config, resolved, i.files.path)
+		most, err := means()
 		switch {
 		case most.Want.Interface == "":
 		case live.Exists && l.status.Applied == inForce.hash:

@@ -111,9 +111,9 @@ type removal struct {
 
 // removals compares the file in force with a proposal, in the order of the file.
 func removals(inForce, proposal *wgquick.Config) []removal {
-	claimed := map[netip.Prefix]bool{}
-	for _, p := range proposal.Peers {
-		for _, a := range p.AllowedIPs {
+	claimed := make(map[netip.Prefix]bool, len(proposal.Peers))
+	for i := range proposal.Peers {
+		for _, a := range proposal.Peers[i].AllowedIPs {
 			claimed[a] = true
 		}
 	}
@@ -136,26 +136,32 @@ func removals(inForce, proposal *wgquick.Config) []removal {
 // heirs finds for each peer the same one in next: by its key, or else, when its key has changed, by an origin that
 // only one peer has on each side. -1: there is none.
 func heirs(peers, next []wgquick.Peer) []int {
-	byKey := map[wgquick.PublicKey]int{}
-	byOrigin := map[wgquick.Origin]int{}
-	count := map[wgquick.Origin]int{}
-	for i, p := range next {
-		byKey[p.PublicKey] = i
-		byOrigin[p.Origin] = i
-		count[p.Origin]++
-	}
-	known := map[wgquick.PublicKey]bool{}
-	had := map[wgquick.Origin]int{}
-	for _, p := range peers {
-		known[p.PublicKey] = true
-		had[p.Origin]++
+	byKey := make(map[wgquick.PublicKey]int, len(next))
+	for i := range next {
+		byKey[next[i].PublicKey] = i
 	}
 	out := make([]int, len(peers))
-	for i, p := range peers {
+	for i := range peers {
 		out[i] = -1
-		if j, ok := byKey[p.PublicKey]; ok {
+		if j, ok := byKey[peers[i].PublicKey]; ok {
 			out[i] = j
-		} else if p.Origin != (wgquick.Origin{}) && count[p.Origin] == 1 && had[p.Origin] == 1 {
+		}
+	}
+	if !slices.Contains(out, -1) {
+		return out // nearly always
+	}
+	byOrigin, count := make(map[wgquick.Origin]int, len(next)), make(map[wgquick.Origin]int, len(next))
+	for i := range next {
+		byOrigin[next[i].Origin] = i
+		count[next[i].Origin]++
+	}
+	known, had := make(map[wgquick.PublicKey]bool, len(peers)), make(map[wgquick.Origin]int, len(peers))
+	for i := range peers {
+		known[peers[i].PublicKey] = true
+		had[peers[i].Origin]++
+	}
+	for i := range peers {
+		if p := &peers[i]; out[i] < 0 && p.Origin != (wgquick.Origin{}) && count[p.Origin] == 1 && had[p.Origin] == 1 {
 			if j := byOrigin[p.Origin]; !known[next[j].PublicKey] {
 				out[i] = j
 			}

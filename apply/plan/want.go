@@ -320,7 +320,8 @@ const noIPv6 = "IPv6 is off on this machine (net.ipv6.conf.default.disable_ipv6)
 // round in circles. With a mark the routing of the tunnel's own packets is the default route's business, or
 // that of whoever wrote FwMark.
 func (r *reader) swallowed(w Desired) {
-	if w.FwMark != 0 {
+	called := func(p Peer) bool { return p.Endpoint.IsValid() }
+	if w.FwMark != 0 || !slices.ContainsFunc(w.Peers, called) {
 		return
 	}
 	ours, theirs := connectedRoutes(w.Addresses), routeTable{}
