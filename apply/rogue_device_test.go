@@ -84,6 +84,9 @@ func TestDeviceARendererThatLies(t *testing.T) {
 		{"a gigabyte", func(t *testing.T) { lie(t, "rm -f wg0.conf a; truncate -s 1G wg0.conf") }, "1073741824 bytes"},
 		{"ten thousand times the peers", func(t *testing.T) { put(t, complete(many.String())) }, "60006 peers: more than 16384"},
 		{"ten thousand prefixes a peer", func(t *testing.T) { put(t, complete(wide.String())) }, "70006 prefixes: more than 65536"},
+		{"a name of a megabyte, in a thousand faults", func(t *testing.T) {
+			put(t, complete(strings.Replace(body, "[Peer]\n", "# origin: Node/"+strings.Repeat("x", 1<<20)+"\n[Peer]\n"+strings.Repeat("AllowedIPs = x\n", 1000), 1)))
+		}, "too many faults"},
 		{"half of a file", func(t *testing.T) { put(t, honest[:len(honest)/2]) }, "cut short or edited"},
 		{"nothing at all", func(t *testing.T) { put(t, "") }, "no .Interface. section"},
 		{"no peer", func(t *testing.T) { put(t, rendered(t)) }, `"held"`},
@@ -96,6 +99,9 @@ func TestDeviceARendererThatLies(t *testing.T) {
 				m.eventually(t, c.says, "grep -q '"+c.says+"' /run/wg-kube/wg0.json")
 			} else {
 				time.Sleep(500 * time.Millisecond)
+			}
+			if n := len(m.Read(t, "/run/wg-kube/wg0.json")); n > 1<<20 {
+				t.Errorf("a status of %d bytes", n)
 			}
 			if n := strings.TrimSpace(m.Run(t, "sh", "-c", "wg show wg0 peers | wc -l")); n != "6" {
 				t.Errorf("%s peers on the device", n)

@@ -50,9 +50,12 @@ func (o *commentsOver) read(text string) bool {
 	return false
 }
 
+// maxOrigin is more bytes than the kind, name and uid of anything take. Each fault of a peer repeats its name.
+const maxOrigin = 1 << 10
+
 func parseOrigin(s string) (Origin, bool) {
 	f := strings.Fields(s)
-	if len(f) != 1 && len(f) != 2 {
+	if len(f) != 1 && len(f) != 2 || len(s) > maxOrigin {
 		return Origin{}, false
 	}
 	kind, name, _ := strings.Cut(f[0], "/")

@@ -243,6 +243,11 @@ func TestFaultsAreBounded(t *testing.T) {
 	if last := faults[len(faults)-1].Error(); last != "a: too many faults; the rest is not shown" {
 		t.Errorf("the last one: %s", last)
 	}
+	long := strings.Repeat("x", 1<<20)
+	_, err = wgquick.Parse("a", []byte("[Interface]\n# origin: Node/"+long+"\n[Peer]\n"+strings.Repeat("AllowedIPs = "+long[:100]+"\n", 1000)))
+	if n := len(err.Error()); n > 1<<20 {
+		t.Errorf("a long name and many faults make %d bytes", n)
+	}
 }
 
 // snippets are the texts of both tables, always in the same order.
