@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -124,4 +125,45 @@ func TestAServiceManagerThatDoesNotRead(t *testing.T) {
 	if n, err := c.Read(b); err != nil || string(b[:n]) != "STATUS=busy" {
 		t.Errorf("%q, %v", b[:n], err)
 	}
+}
+
+// Who opens connections and says nothing holds up those who ask for seconds, and takes no more than a few open files.
+func TestManyWhoAskNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free now
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	go func() {
+		_ = HTTP{Addr: addr, Metrics: prometheus.NewRegistry(), Alive: func() error { return nil }}.Serve(t.Context())
+	}()
+	openFiles := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	var silent []net.Conn
+	for end := time.Now().Add(30 * time.Second); len(silent) < 300 && time.Now().Before(end); {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			defer c.Close()
+			silent = append(silent, c)
+		} else {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	if n := openFiles() - len(silent); len(silent) < 300 || n > 100 {
+		t.Errorf("%d silent connections, %d open files beside ours", len(silent), n)
+	}
+	for _, c := range silent[maxConns:] {
+		c.Close()
+	}
+	client := http.Client{Timeout: 30 * time.Second}
+	resp, err := client.Get("http://" + addr + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
 }
