@@ -314,6 +314,10 @@ func (h wholeHub) told(name, want string, found func() []string) {
 	h.t.Helper()
 	for end := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		all := found()
+		if strings.Contains(strings.Join(all, "\n"), psk) {
+			h.t.Errorf("%s: a preshared key is told: %q", name, all)
+			return
+		}
 		if slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, want) }) {
 			return
 		}
