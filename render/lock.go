@@ -28,6 +28,10 @@ func (l *Loop) lock() error {
 	if err != nil {
 		return files.Plain(err)
 	}
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() || fi.Sys().(*syscall.Stat_t).Nlink != 1 {
+		_ = f.Close()
+		return fmt.Errorf("%s: not a file of one name, and root would give it away: remove it", path)
+	}
 	is := folder.Sys().(*syscall.Stat_t)
 	_ = f.Chown(int(is.Uid), int(is.Gid)) // who is not root needs no such thing
 	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
