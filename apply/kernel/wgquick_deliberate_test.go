@@ -18,7 +18,8 @@ type difference struct {
 	what   string // as docs/wg-quick.md says it
 	before string // the first version of wg-quick that does it like us; empty: none does
 
-	unasked bool // it goes when it is asked for
+	unasked bool   // it goes when it is asked for
+	in      string // only a file in which this is found has it
 
 	fault   string                                           // wg-apply refuses what wg-quick takes, in these words
 	takes   string                                           // wg-apply takes what wg-quick refuses in these words
@@ -42,7 +43,7 @@ var deliberate = []*difference{
 	{what: "A file without an `[Interface]` section is refused",
 		fault: `no \[Interface\] section`},
 	{what: "A name that cannot be resolved keeps nothing else from coming up",
-		waits: `Endpoint: nobody\.invalid:`},
+		waits: `: Endpoint: \S+: (no such host|the resolver)`},
 	{what: "The MTU that is worked out for a tunnel with IPv6 is never below 1280",
 		takes: `ip link set mtu (\d{1,3}|1[01]\d\d|12[0-7]\d) up(?s:.*)No such device`},
 	{what: "The MTU that is worked out for a tunnel with IPv6 is never below 1280",
@@ -69,16 +70,20 @@ var deliberate = []*difference{
 			locked := c.Interface.MTU == 0 && hasEndpoint(c) && strings.Contains(strings.Join(theirs["IPv4"], ""), " mtu lock ")
 			return locked && drop("mtu", theirs, ours)
 		}},
-	{what: "An IPv4 prefix in IPv6 form is the IPv4 prefix",
-		differs: func(c *wgquick.Config, theirs, ours state) bool {
-			mapped := strings.Contains(strings.Join(theirs["wg"], ""), "::ffff:")
-			return mapped && drop("wg", theirs, ours) && drop("IPv4", theirs, ours) && drop("IPv6", theirs, ours)
+	{what: "An IPv4 address in IPv6 form is the IPv4 address", in: `(?i)::ffff:`,
+		differs: func(_ *wgquick.Config, theirs, ours state) bool {
+			return dropAny(theirs, ours, "mtu", "wg", "link and addresses", "IPv4", "IPv6", "nftables", "sysctl")
 		}},
-	{what: "What a hook changes of what the file says is set back",
-		differs: func(c *wgquick.Config, theirs, ours state) bool {
-			hook := slices.ContainsFunc(c.Interface.PostUp, func(hook string) bool { return strings.Contains(hook, " mtu ") })
-			return hook && drop("mtu", theirs, ours)
+	{what: "What a hook changes of what the file says is set back", in: `(?m)^PostUp = (ip link set|ip addr|wg set) `,
+		differs: func(_ *wgquick.Config, theirs, ours state) bool {
+			return dropAny(theirs, ours, "mtu", "wg", "link and addresses", "IPv4")
 		}},
+	{what: "A hook knows `INTERFACE` and `CONFIG_FILE`, and no other variable of the script", in: `\$\{ADDRESSES`,
+		differs: func(_ *wgquick.Config, theirs, ours state) bool { return drop("diary", theirs, ours) }},
+	{what: "`PreUp`", before: "1.0.20260223", in: `(?m)^PreUp = ip link show`,
+		differs: func(_ *wgquick.Config, theirs, ours state) bool { return drop("diary", theirs, ours) }},
+	{what: "`#` in a hook", before: "1.0.20260223", in: `(?m)^PostUp = .*#`,
+		takes: `unexpected EOF while looking for matching`},
 	{what: "`DNS` is off unless asked for", unasked: true,
 		differs: func(c *wgquick.Config, theirs, ours state) bool {
 			return len(c.Interface.DNS) > 0 && drop("resolv.conf", theirs, ours)
@@ -87,6 +92,8 @@ var deliberate = []*difference{
 		differs: func(c *wgquick.Config, theirs, ours state) bool {
 			return len(c.Interface.PostUp) > 0 && drop("IPv4", theirs, ours)
 		}},
+	{what: "Hooks are off unless asked for", unasked: true,
+		takes: `(?m)^\[#\] false$`},
 }
 
 func hasEndpoint(c *wgquick.Config) bool {
@@ -101,10 +108,18 @@ func drop(part string, theirs, ours state) bool {
 	return differs
 }
 
-// known reports whether a difference is a deliberate one, and remembers that it was seen.
-func known(is func(d *difference) bool) bool {
+// dropAny is drop for several parts.
+func dropAny(theirs, ours state, parts ...string) (differ bool) {
+	for _, part := range parts {
+		differ = drop(part, theirs, ours) || differ
+	}
+	return differ
+}
+
+// known reports whether a difference in a file is a deliberate one, and remembers that it was seen.
+func known(f parityFile, is func(d *difference) bool) bool {
 	for _, d := range deliberate {
-		if d.applies() && is(d) {
+		if d.applies() && !(d.unasked && f.asked()) && (d.in == "" || matches(d.in, f.conf)) && is(d) {
 			d.used.Store(true)
 			return true
 		}

@@ -17,7 +17,7 @@ const (
 	firstMark  = 51820 // wg-quick's first choice for the mark and table of a default route
 	defaultMTU = 1500  // where nothing is known
 
-	minMTUv4 = 576  // a smaller computed MTU is not believed
+	minMTUv4 = 68   // below it the kernel takes IPv4 off the device
 	minMTUv6 = 1280 // below it the kernel takes IPv6 off the device
 )
 

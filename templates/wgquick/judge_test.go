@@ -307,6 +307,9 @@ func beJudge() error {
 	if err := syscall.Mount("none", "/run", "tmpfs", 0, ""); err != nil {
 		return err
 	}
+	if err := syscall.Mount("/dev/null", "/etc/hosts", "", syscall.MS_BIND, ""); err != nil { // a name is a name, localhost too
+		return err
+	}
 	closeDevice, err := serveDevice("judge0")
 	if err != nil {
 		return err
@@ -415,8 +418,17 @@ func meaningFrom(quick, dump string) meaning {
 	for _, line := range lines[1:] {
 		f := strings.Split(line, "\t")
 		ips := strings.Split(f[3], ",")
+		for i, ip := range ips { // "::192.0.2.0/120" is "::c000:200/120" to Go
+			if p, err := netip.ParsePrefix(ip); err == nil {
+				ips[i] = p.String()
+			}
+		}
 		slices.Sort(ips)
-		m.Peers[f[0]] = fmt.Sprint(f[1], f[2], ips, f[7])
+		endpoint := f[2]
+		if at, err := netip.ParseAddrPort(endpoint); err == nil {
+			endpoint = at.String()
+		}
+		m.Peers[f[0]] = fmt.Sprint(f[1], endpoint, ips, f[7])
 	}
 	return m
 }
