@@ -171,9 +171,12 @@ func ours(l plan.Live) plan.Live {
 		return r.Protocol != plan.Protocol && r.Protocol != unix.RTPROT_BOOT
 	})
 	l.Addresses = slices.SortedFunc(slices.Values(l.Addresses), netip.Prefix.Compare) // secondary ones after all others
-	l.Rules = slices.Clone(l.Rules)
-	for i := range l.Rules {
-		l.Rules[i].Priority = 0
+	l.Rules = slices.SortedStableFunc(slices.Values(l.Rules), func(a, b plan.Rule) int { return a.Priority - b.Priority })
+	next := map[bool]int{}
+	for i := range l.Rules { // their order alone: the kernel chooses with regard to the rules of others as well
+		r := &l.Rules[i]
+		r.Priority = next[r.V6]
+		next[r.V6]++
 	}
 	l.Peers = slices.Clone(l.Peers)
 	for i := range l.Peers {
