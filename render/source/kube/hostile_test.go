@@ -82,6 +82,26 @@ var hostile = []struct{ field, value, answer string }{
 	{"allowed-ips", strings.Repeat(",", 60_000), "an empty element"},
 	{"allowed-ips", many(1000), "more than one"},
 	{"allowed-ips", `["10.55.0.0/24"`, "not a CIDR"},
+	{"public-key", keyOf("x")[:43], "not a key"},
+	{"public-key", keyOf("x")[:20] + " " + keyOf("x")[20:], "not a key"},
+	{"public-key", strings.Repeat("-_", 21) + "A=", "not a key"},
+	{"public-key", keyOf("x")[:42] + "B=", "not a key"},
+	{"public-key", keyOf("x") + "\x00", `\x00": not a key`},
+	{"endpoint", "0.0.0.0:51820", "this network"},
+	{"endpoint", "[::]:51820", "unspecified"},
+	{"endpoint", "[ff02::1]:51820", "multicast"},
+	{"endpoint", "[fe80::1%eth0]:51820", "not IP:port"},
+	{"endpoint", "100.96.0.1:51820", "held by this node"},
+	{"endpoint", "203.0.113.9:51820, 203.0.113.10:51820", "not IP:port"},
+	{"endpoint", strings.Repeat("9", 100_000), "not IP:port"},
+	{"allowed-ips", "010.55.0.0/24", "not a CIDR"},
+	{"allowed-ips", "fe80::%eth0/64", "not a CIDR"},
+	{"allowed-ips", "\u202e10.55.0.0/24", `"\u202e10.55.0.0/24": not a CIDR`},
+	{"allowed-ips", "\ufeff10.55.0.0/24", `"\ufeff10.55.0.0/24": not a CIDR`},
+	{"allowed-ips", "10.55.0.0/24#,0.0.0.0/0", "a default route is not granted"},
+	{"allowed-ips", "${PATH},$(id),`id`", `"$(id)": not a CIDR`},
+	{"allowed-ips", "100.96.0.0/12", "held by this node"},
+	{"allowed-ips", "255.255.255.255", "broadcast"},
 }
 
 // many are prefixes that are free.
@@ -113,6 +133,12 @@ func TestHostile(t *testing.T) {
 		{`{"publicKey":"` + keyOf("o5") + `","allowedIPs":["10.56.5.0/24"],"endpoint":"x"}`, "not IP:port"},
 		{`{"publicKey":"` + keyOf("o6") + `","allowedIPs":["10.56.6.0/24","x"]}`, "not a CIDR"},
 		{`{}`, "publicKey: not set"},
+		{`null`, "publicKey: not set"},
+		{`[]`, "not of the form of a WireGuardPeer"},
+		{`{"publicKey":null,"allowedIPs":[null]}`, "not of the form of a WireGuardPeer: allowedIPs: null"},
+		{`{"publicKey":"` + keyOf("o11") + `","allowedIPs":["10.56.11.0/24"],"persistentKeepalive":1e99}`, "not a number of seconds"},
+		{`{"publicKey":"` + keyOf("o12") + `","allowedIPs":["10.56.12.0/24"],"presharedKeySecretRef":{}}`, "there is no Secret"},
+		{`{"publicKey":"` + keyOf("o13") + `","allowedIPs":["10.56.13.0/24"],"presharedKeySecretRef":"psk"}`, "not of the form of a WireGuardPeer"},
 	} {
 		name := fmt.Sprintf("old-%d", i)
 		api.createPeer(ns, name, tc.spec)
@@ -141,6 +167,15 @@ func TestHostile(t *testing.T) {
 	secrets["secret-half"] = saying{map[string]string{"preshared-key": psk}, "public-key: not set"}
 	secrets["secret-psk"] = saying{with(191, "preshared-key", "x"), "preshared-key: not a key"}
 	secrets["secret-swap"] = saying{with(192, "endpoint", psk), "not IP:port"}
+	secrets["secret-zero"] = saying{with(193, "preshared-key", strings.Repeat("A", 43)+"="), "preshared-key: the zero key is none"}
+	secrets["secret-raw"] = saying{with(194, "preshared-key", strings.Repeat("\x01", 32)), "preshared-key: not a key"}
+	secrets["secret-numbers"] = saying{with(195, "allowed-ips", `[10, 55]`), "not a CIDR"}
+	secrets["secret-nested"] = saying{with(196, "allowed-ips", strings.Repeat("[", 50_000)), "not a CIDR"}
+	secrets["secret-null"] = saying{with(197, "allowed-ips", `["10.55.0.0/33", null]`), "an empty element"}
+	long := strings.Repeat("x", 63)
+	long = strings.Repeat(long+".", 3) + long[:61] // 253 bytes, the most
+	nodes[long] = saying{with(91, "public-key", "x"), "not a key"}
+	secrets[long] = saying{with(198, "public-key", "x"), "not a key"}
 	secrets["secret-empty"] = saying{map[string]string{}, "public-key: not set"}
 	specs := map[string]struct{ spec, answer string }{
 		"peer-key":    {`{"publicKey":"` + keyOf("good-secret") + `","allowedIPs":["10.57.0.0/24"]}`, "held by Secret/"},
@@ -148,6 +183,10 @@ func TestHostile(t *testing.T) {
 		"peer-route":  {`{"publicKey":"` + keyOf("peer-route") + `","allowedIPs":["0.0.0.0/0","::/0"]}`, "a default route is not granted to a WireGuardPeer"},
 		"peer-thief":  {`{"publicKey":"` + keyOf("peer-thief") + `","allowedIPs":["10.99.2.0/25"]}`, "held by Secret/"},
 		"peer-secret": {`{"publicKey":"` + keyOf("peer-secret") + `","allowedIPs":["10.57.1.0/24"],"presharedKeySecretRef":{"name":"nowhere"}}`, "there is no Secret nowhere"},
+		"peer-name":   {`{"publicKey":"` + keyOf("peer-name") + `","allowedIPs":["10.57.3.0/24"],"presharedKeySecretRef":{"name":"пароль\nx"}}`, `there is no Secret \u043f\u0430\u0440\u043e\u043b\u044c x of type Opaque yet`},
+		"peer-data":   {`{"publicKey":"` + keyOf("peer-data") + `","allowedIPs":["10.57.4.0/24"],"presharedKeySecretRef":{"name":"secret-half","key":"ключ"}}`, `there is no \u043a\u043b\u044e\u0447 in Secret secret-half yet`},
+		"peer-two":    {`{"publicKey":"` + keyOf("good-node") + `","allowedIPs":["127.0.0.1/32"],"endpoint":"127.0.0.1:1"}`, "endpoint"},
+		long:          {`{"publicKey":"` + keyOf("us") + `","allowedIPs":["10.57.5.0/24"]}`, "our own key"},
 		"peer-other":  {`{"publicKey":"` + keyOf("peer-other") + `","allowedIPs":["10.57.2.0/24"],"presharedKeySecretRef":{"name":"secret-half","key":"public-key"}}`, "there is no public-key in Secret secret-half yet"},
 	}
 	for name, s := range nodes {

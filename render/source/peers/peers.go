@@ -8,6 +8,7 @@ package peers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -125,6 +126,12 @@ func read(u *unstructured.Unstructured) object {
 	var w WireGuardPeer
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &w); err != nil {
 		o.peer.Err = fmt.Errorf("not of the form of a WireGuardPeer: %w", err)
+		return o
+	}
+	// The API server takes no status for it: to it that is no list at all.
+	list, _, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "allowedIPs")
+	if elements, _ := list.([]any); slices.Contains(elements, nil) {
+		o.peer.Err = errors.New("not of the form of a WireGuardPeer: allowedIPs: null is no CIDR")
 		return o
 	}
 	o.peer.PublicKey, o.peer.Endpoint, o.peer.AllowedIPs = w.Spec.PublicKey, w.Spec.Endpoint, w.Spec.AllowedIPs
