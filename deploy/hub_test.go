@@ -294,6 +294,7 @@ func TestHub(t *testing.T) {
 	t.Run("the pod goes, and the next one finds all as it was", func(t *testing.T) {
 		index := func() string { return k.Run(t, "sh", "-c", "ip -o link show dev wg0 | cut -d : -f 1") }
 		before, first := device(), index()
+		lost := lab.Loss(t, k.spoke(t), k.Host, "100.96.0.1", 500)
 		grace := time.Duration(*k.pod.Spec.TerminationGracePeriodSeconds) * time.Second
 		render.stop(t, grace)
 		apply.stop(t, grace)
@@ -307,12 +308,38 @@ func TestHub(t *testing.T) {
 		if index() != first {
 			t.Error("the device is another one")
 		}
+		if l := lost(); l.Lost != 0 || l.Sent == 0 {
+			t.Errorf("from the spoke to the hub: %v", l)
+		}
 		for line := range strings.Lines(apply.said()) {
 			if strings.Contains(line, "op=") && !strings.Contains(line, public(2)) && !strings.Contains(line, "100.96.1.2/32") {
 				t.Errorf("it changes what was right: %s", line)
 			}
 		}
 	})
+}
+
+// spoke is the machine of the Node of that name, in touch with the hub.
+func (k *kubelet) spoke(t *testing.T) *lab.Host {
+	t.Helper()
+	h := lab.NewHost(t, "spoke")
+	lab.Link(t, k.Host, "eth0", "192.0.2.1/24", h, "eth0", "192.0.2.11/24")
+	h.Write(t, "/etc/wireguard/wg0.conf", fmt.Sprintf(`[Interface]
+Address = 100.96.1.1/32
+PrivateKey = %s
+
+[Peer]
+PublicKey = %s
+Endpoint = 192.0.2.1:51820
+AllowedIPs = 100.96.0.1/32
+PersistentKeepalive = 25
+`, wgquick.SecretKey{1: 1}.Reveal(), strings.TrimSpace(k.Run(t, "wg", "show", "wg0", "public-key"))), 0o600)
+	lab.WGQuickUp(t, h, "wg0")
+	lab.Eventually(t, hang, "the spoke reaches the hub", func() bool {
+		_, code := h.Try("ping", "-c", "1", "-W", "1", "100.96.0.1")
+		return code == 0
+	})
+	return h
 }
 
 // TestMesh runs a node of a mesh in the same way.
