@@ -28,7 +28,7 @@ type Config struct {
 	MaxShrink      float64       // see Guard
 	MaxPeers       int           // see Guard
 	Resync         time.Duration // how often a device is looked at when nothing happens; zero: never
-	Settle         time.Duration // how long a file without an end mark has to be quiet
+	Settle         time.Duration // how long a file without an end mark has to be quiet that was not renamed into its place
 	GoneAfter      time.Duration // how long a file in force is missing before the interface goes; zero: it stays
 	PrivateKeyFile string        // a key that is taken instead of making one; empty: none
 	Hooks          bool          // the hooks of a file made by hand are run; see commands.go
@@ -43,6 +43,8 @@ type Config struct {
 	Surroundings func(ctx context.Context, iface string, ask hints.Ask) (hints.Seen, error)
 	Lookup       func(ctx context.Context, host string) ([]netip.Addr, error) // nil: the system's resolver
 	Log          *slog.Logger
+
+	moved func(fs.FileInfo) bool // see watch.Settler; nil: nobody watches
 }
 
 // Interfaces are all that there are: those with a file in force and those that take proposals, by name.

@@ -48,7 +48,7 @@ func (c Config) files(iface string) *files {
 		proposalPath:   filepath.Join(c.Proposals, iface+".conf"),
 		takesProposals: c.takesProposals(iface),
 		guard:          Guard{From: filepath.Join(c.Proposals, iface+".conf"), MaxShrink: c.MaxShrink, MaxPeers: c.MaxPeers},
-		settle:         watch.Settler{Quiet: c.Settle},
+		settle:         watch.Settler{Quiet: c.Settle, Moved: c.moved},
 		proposalReader: wgquick.Reader{Allow: Allowed()},
 	}
 }
@@ -245,8 +245,9 @@ func (f *files) tidy() error {
 	return atomicfile.RemoveLeftovers(path)
 }
 
-// stamp tells one state of the files that others change from another. What a look of ours writes beside them, and
-// takes away again when it fails, is no other state.
+// stamp tells one state of the files that others change from another. What is written beside them, also by a look of
+// ours that takes it away again when it fails, is no other state. But one that is so young that another may follow at
+// the same tick of the clock is like no other.
 func (i *iface) stamp() (now [5]version) {
 	for n, path := range []string{i.files.path, i.files.proposalPath, i.downFile(i.name), i.PrivateKeyFile, i.RunDir} {
 		fi, err := os.Stat(path)
@@ -255,15 +256,22 @@ func (i *iface) stamp() (now [5]version) {
 		}
 		st := fi.Sys().(*syscall.Stat_t)
 		now[n] = version{ino: st.Ino}
-		if !fi.IsDir() {
-			now[n] = version{st.Ino, st.Size, st.Ctim}
+		if fi.IsDir() {
+			continue
+		}
+		now[n].size, now[n].changed = st.Size, time.Unix(st.Ctim.Unix())
+		if read := time.Now(); read.Sub(now[n].changed) < tick {
+			now[n].changed = read
 		}
 	}
 	return now
 }
 
+// tick is longer than any of a clock that files are stamped by.
+const tick = 20 * time.Millisecond
+
 type version struct {
-	ino   uint64
-	size  int64
-	ctime syscall.Timespec
+	ino     uint64
+	size    int64
+	changed time.Time
 }

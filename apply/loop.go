@@ -43,6 +43,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.moved = files.Moved
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -230,7 +231,7 @@ func (l *loop) run(ctx context.Context, tell func()) {
 		}
 		timer := time.NewTimer(next)
 		settle := c.Settle // what comes meanwhile is one change
-		if got.idle {
+		if got.idle || got.early {
 			settle = min(settle, got.took) // half of a core at most goes into the comings and goings of others
 		}
 		sleep(ctx, settle)
@@ -242,7 +243,7 @@ func (l *loop) run(ctx context.Context, tell func()) {
 				return
 			case <-l.files:
 				device = false
-				rest = got.err != nil && l.iface.stamp() == was
+				rest = (got.err != nil || got.fine()) && l.iface.stamp() == was
 			case <-events:
 				device = true
 			case <-timer.C:
@@ -255,6 +256,9 @@ func (l *loop) run(ctx context.Context, tell func()) {
 		timer.Stop()
 	}
 }
+
+// fine reports whether all is as the files say: nothing but what they are now is a reason to look at them again.
+func (l *look) fine() bool { return !l.early && len(l.wrong()) == 0 && l.status.Waiting == "" }
 
 // How soon, and how late, what failed is tried again.
 const (

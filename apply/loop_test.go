@@ -283,6 +283,44 @@ func TestLookThatFindsNothingIsIdle(t *testing.T) {
 	}
 }
 
+// A file without an end mark that somebody writes in place may be half of itself. One that is renamed into its place is
+// whole.
+func TestRenamedFileIsNotWaitedFor(t *testing.T) {
+	h := newHouse(t)
+	h.Settle = time.Hour
+	d := h.run(t)
+	h.eventually(t, "ready", func() bool { return d.Ready() == nil })
+	write(t, h.inForce("wg0"), byHand(t, peers(1, 1)...))
+	h.eventually(t, "the interface is found", func() bool { return len(d.all()) == 1 && d.all()[0].state().looks > 0 })
+	time.Sleep(50 * time.Millisecond)
+	if n := h.kernel.peers("wg0"); n != 0 {
+		t.Errorf("a file that was written in place was read at once: %d peers", n)
+	}
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	h.eventually(t, "a file that was renamed into its place is applied", func() bool { return h.kernel.peers("wg0") == 2 })
+}
+
+// Nor is it looked at for what others write beside it.
+func TestFilesBesideAreNotLookedAt(t *testing.T) {
+	h := newHouse(t)
+	h.write(t, h.inForce("wg0"), byHand(t, peer(1)))
+	d := h.run(t)
+	h.eventually(t, "ready", func() bool { return d.Ready() == nil })
+	time.Sleep(2 * tick)
+	looks := func() int { return d.all()[0].state().looks }
+	write(t, filepath.Join(h.Dir, ".wg0.conf.new"), "half")
+	time.Sleep(2 * tick)
+	before := looks()
+	for range 10 {
+		write(t, filepath.Join(h.Dir, ".wg0.conf.new"), "half")
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(2 * tick)
+	if n := looks() - before; n > 0 {
+		t.Errorf("%d looks", n)
+	}
+}
+
 func TestAProposalIsGivenItsMeaningOnce(t *testing.T) {
 	h := newHouse(t, "wg0")
 	i := h.newIface("wg0", func() {})

@@ -76,7 +76,7 @@ func root() *cobra.Command {
 	f.StringVar(&p.StatusCopy, "status-copy", "", "a folder where the status files are written as well, for a wg-render that does not see --run-dir")
 	f.Float64Var(&p.MaxShrink, "max-shrink", 0.5, "the part of the peers, or of the prefixes, that a proposal may drop at once (three may always go, but not the last peer)")
 	f.IntVar(&p.MaxPeers, "max-peers", 16384, "how many peers a proposal may have, and four times as many prefixes; 0: any number")
-	f.DurationVar(&p.Settle, "settle", 100*time.Millisecond, "how long a file without an end mark has to be quiet before it is read")
+	f.DurationVar(&p.Settle, "settle", 100*time.Millisecond, "how long a file without an end mark has to be quiet before it is read, unless it was renamed into its place")
 	f.StringVar(&p.PrivateKeyFile, "private-key-file", "", "take this private key instead of making one")
 	f.StringVar(&p.userspace, "userspace", string(kernel.Start), "where the kernel has no WireGuard: start a wg-device, ask for one by a file in --run-dir (a path unit starts it), or off")
 	f.StringVar(&p.logLevel, "log-level", "info", "debug, info, warn or error")

@@ -9,7 +9,8 @@ import (
 // Settler tells when a file that does not say itself that it is complete has been left alone for long enough to be
 // read. It goes by what it saw and when, not by the file's own times alone: a clock may jump.
 type Settler struct {
-	Quiet time.Duration // how long a file must stay the same
+	Quiet time.Duration             // how long a file must stay the same
+	Moved func(fi fs.FileInfo) bool // whether a file was renamed into its place as it is, see Watcher; nil: nobody knows
 	seen  map[string]seen
 }
 
@@ -24,18 +25,26 @@ type stamp struct {
 	mtime, ctime syscall.Timespec
 }
 
-// Wait returns how long to wait before path may be read, zero for now. fi is what it is at this moment.
-// A file that was last changed longer ago than Quiet, by its own time, may be read at once.
-func (s *Settler) Wait(path string, fi fs.FileInfo, now time.Time) time.Duration {
+func stampOf(fi fs.FileInfo) stamp {
 	st := fi.Sys().(*syscall.Stat_t)
-	is := stamp{inode{uint64(st.Dev), st.Ino}, st.Size, st.Mtim, st.Ctim}
+	return stamp{inode{uint64(st.Dev), st.Ino}, st.Size, st.Mtim, st.Ctim}
+}
+
+// Wait returns how long to wait before path may be read, zero for now. fi is what it is at this moment.
+// A file that was last changed longer ago than Quiet, by its own time, may be read at once, and so may one that was
+// renamed into its place: whoever does that has written all of it.
+func (s *Settler) Wait(path string, fi fs.FileInfo, now time.Time) time.Duration {
+	if s.Moved != nil && s.Moved(fi) {
+		return 0
+	}
+	is := stampOf(fi)
 	was, ok := s.seen[path]
 	if !ok || was.stat != is {
 		if s.seen == nil {
 			s.seen = map[string]seen{}
 		}
 		was = seen{is, now}
-		if age := now.Sub(time.Unix(st.Ctim.Unix())); !ok && age > s.Quiet {
+		if age := now.Sub(time.Unix(is.ctime.Unix())); !ok && age > s.Quiet {
 			was.since = now.Add(-age)
 		}
 		s.seen[path] = was

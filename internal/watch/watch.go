@@ -1,17 +1,19 @@
 // Package watch tells that what a path leads to may have changed: a file written or renamed into place, a folder
 // swapped by its symbolic link (git), by a link inside it (a mounted ConfigMap), removed, made again or mounted
-// over. It never says what has changed: whoever is told looks again, so a lost or doubled event costs nothing.
+// over. It does not say what has changed: whoever is told looks again, so a lost or doubled event costs nothing.
 package watch
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,13 +33,16 @@ type Watcher struct {
 	fs     *fsnotify.Watcher // nil: there can be none for now
 	have   map[string]inode  // watched folders, as they were when they were added
 	failed map[string]string // folders that cannot be watched, and what was said of them: they are looked at every Rescan
+
+	mu    sync.Mutex
+	moved map[string]stamp // files that were renamed into their place, as they were then
 }
 
 type inode struct{ dev, ino uint64 }
 
 // New starts to watch: what changes after it returns is seen. Run must be called to be told of it.
 func New(log *slog.Logger, paths ...string) (*Watcher, error) {
-	w := &Watcher{c: make(chan struct{}, 1), log: log, have: map[string]inode{}, failed: map[string]string{}}
+	w := &Watcher{c: make(chan struct{}, 1), log: log, have: map[string]inode{}, failed: map[string]string{}, moved: map[string]stamp{}}
 	w.C = w.c
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)
@@ -72,10 +77,11 @@ func (w *Watcher) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case _, ok := <-events:
+		case e, ok := <-events:
 			if !ok {
 				return
 			}
+			w.note(e)
 			w.arm()
 			w.signal()
 		case err, ok := <-faults:
@@ -93,6 +99,40 @@ func (w *Watcher) Run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// note notes a file that was renamed into its place, and forgets one to which anything else happens.
+func (w *Watcher) note(e fsnotify.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.moved, e.Name)
+	if !renamed(e) {
+		return
+	}
+	if fi, err := os.Lstat(e.Name); err == nil && fi.Mode().IsRegular() {
+		w.moved[e.Name] = stampOf(fi)
+	}
+}
+
+// renamed reports whether e is the new name of a file that had another one in a watched folder. It looks the same as a
+// file that was created and may still be written to, but for the text of the event, which has the old name beside the
+// new one, both in quotes.
+func renamed(e fsnotify.Event) bool {
+	return e.Has(fsnotify.Create) && strings.Contains(e.String(), `" ← "`)
+}
+
+// Moved reports whether fi is a file that was seen to be renamed into its place, from another name in a watched
+// folder, and has not been touched since.
+func (w *Watcher) Moved(fi fs.FileInfo) bool {
+	is := stampOf(fi)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, was := range w.moved {
+		if was == is {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *Watcher) signal() {

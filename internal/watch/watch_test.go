@@ -165,6 +165,77 @@ func quiet(w *Watcher) {
 	}
 }
 
+func TestMoved(t *testing.T) {
+	write := func(t *testing.T, path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename := func(t *testing.T, from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		change func(t *testing.T, d, elsewhere string) // of d + "a"
+		want   bool
+	}{
+		{"renamed over it", func(t *testing.T, d, _ string) { write(t, d+".b", "2"); rename(t, d+".b", d+"a") }, true},
+		{"renamed, where there was none", func(t *testing.T, d, _ string) { os.Remove(d + "a"); write(t, d+"b", "2"); rename(t, d+"b", d+"a") }, true},
+		{"two times", func(t *testing.T, d, _ string) {
+			for range 2 {
+				write(t, d+"b", "2")
+				rename(t, d+"b", d+"a")
+			}
+		}, true},
+		{"written in place", func(t *testing.T, d, _ string) { write(t, d+"a", "2") }, false},
+		{"renamed, and written to", func(t *testing.T, d, _ string) {
+			write(t, d+"b", "2")
+			rename(t, d+"b", d+"a")
+			time.Sleep(20 * time.Millisecond)
+			write(t, d+"a", "3")
+		}, false},
+		{"made anew", func(t *testing.T, d, _ string) { os.Remove(d + "a"); write(t, d+"a", "2") }, false},
+		{"made anew after it was renamed, as by an editor", func(t *testing.T, d, _ string) { rename(t, d+"a", d+"a~"); write(t, d+"a", "2") }, false},
+		{"made anew after it was renamed away", func(t *testing.T, d, e string) { rename(t, d+"a", e+"a"); write(t, d+"a", "2") }, false},
+		{"renamed from elsewhere: nobody saw where from", func(t *testing.T, d, e string) { write(t, e+"a", "2"); rename(t, e+"a", d+"a") }, false},
+		{"a name that looks like an event", func(t *testing.T, d, _ string) {
+			os.Remove(d + "a")
+			write(t, d+`a" ← "b`, "2")
+			if err := os.Link(d+`a" ← "b`, d+"a"); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d, elsewhere := t.TempDir()+"/", t.TempDir()+"/"
+			write(t, d+"a", "1")
+			w, err := New(slog.New(slog.DiscardHandler), d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go w.Run(t.Context())
+			tc.change(t, d, elsewhere)
+			select {
+			case <-w.C:
+			case <-time.After(hang):
+				t.Fatal("nothing was seen")
+			}
+			quiet(w)
+			fi, err := os.Stat(d + "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := w.Moved(fi); got != tc.want {
+				t.Errorf("moved is %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestWorkingFolderThatCannotBeEntered(t *testing.T) {
 	dir := t.TempDir() + "/gone"
 	if err := os.Mkdir(dir, 0o755); err != nil {

@@ -164,7 +164,7 @@ func (m *measuring) oneMore(ctx context.Context, n int, file, proposed *hub, han
 			{floor, m.Rounds, hand.floor},
 			{addedInForce, m.Rounds, func() (time.Duration, error) { return file.there(ctx) }},
 			{addedProposal, m.Rounds, func() (time.Duration, error) { return proposed.there(ctx) }},
-			{addedUnmarked, few, func() (time.Duration, error) { return unmarked.there(ctx) }},
+			{addedUnmarked, m.Rounds, func() (time.Duration, error) { return unmarked.there(ctx) }},
 			{syncconf, few, hand.syncconf},
 		} {
 			if round >= warmUp+way.rounds {

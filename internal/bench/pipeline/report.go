@@ -36,6 +36,7 @@ func Plots() []bench.Plot {
 func Targets() []bench.Target {
 	const (
 		added = "one peer added, file in force"
+		hand  = "one peer added, file in force without an end mark"
 		via   = "one peer added, through a proposal"
 		up    = "whole bring-up"
 	)
@@ -44,6 +45,9 @@ func Targets() []bench.Target {
 		{What: added, Series: addedInForce, Size: 10_000, AtMost: 1. / 20, Times: []string{syncconf}},
 		{What: added, Series: addedInForce, Size: 1_000, AtMost: 60},
 		{What: added, Series: addedInForce, Size: 100, AtMost: 15},
+		{What: hand, Series: addedUnmarked, Size: 10_000, AtMost: 3, Times: []string{floor}},
+		{What: hand, Series: addedUnmarked, Size: 1_000, AtMost: 60},
+		{What: hand, Series: addedUnmarked, Size: 100, AtMost: 15},
 		{What: via, Series: addedProposal, Size: 10_000, AtMost: 4, Times: []string{floor}},
 		{What: via, Series: addedProposal, Size: 10_000, AtMost: 1. / 20, Times: []string{syncconf}},
 		{What: via, Series: addedProposal, Size: 1_000, AtMost: 60},
