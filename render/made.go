@@ -33,11 +33,11 @@ type rendered struct {
 	err     error // why it can be none
 }
 
-func build(path string, in inputs, prev proposal) *rendered {
+func build(path string, in inputs, prev proposal, reader *wgquick.Reader) *rendered {
 	r := &rendered{inputs: in, prev: prev}
 	r.config, r.refused = overlay.Build(in.self, in.now, prev.config, in.policy)
 	r.mode = mode
-	r.file, r.err = r.config.Marshal()
+	r.file, _, r.err = reader.Marshal(r.config)
 	if r.err == nil && len(r.file) > wgquick.MaxSize {
 		r.err = tooLarge(r.config, len(r.file))
 	}

@@ -93,7 +93,7 @@ func (l *Loop) render(v *view) (*rendered, error) {
 	}
 	in.now.Unread = l.unread(v, prev.config)
 	if !l.made.still(in, prev) {
-		l.made = build(l.path(), in, prev)
+		l.made = build(l.path(), in, prev, &l.reader)
 	}
 	return l.made, l.made.err
 }
@@ -144,14 +144,15 @@ func (l *Loop) onDisk() (proposal, error) {
 	if l.disk.file != nil && bytes.Equal(b, l.disk.file) {
 		return l.disk, nil
 	}
-	c, err := wgquick.Parse(filepath.Base(path), b)
+	b = append([]byte{}, b...) // not nil, and no larger than it is
+	c, err := l.reader.Parse(filepath.Base(path), b)
 	if err != nil {
 		c = nil
 	}
 	if l.said.news("disk", text(err)) {
 		l.Log.Warn("proposal on disk is of no use; it is made anew without it", "path", path, "err", err)
 	}
-	l.disk = proposal{append([]byte{}, b...), fi.Mode(), c}
+	l.disk = proposal{b, fi.Mode(), c}
 	return l.disk, nil
 }
 
@@ -163,7 +164,7 @@ func (l *Loop) propose(r *rendered) error {
 	if err := atomicfile.Write(l.path(), r.file, mode); err != nil {
 		return files.Plain(err)
 	}
-	l.disk = r.proposal
+	l.disk, l.wrote = r.proposal, true
 	l.Metrics.proposals.Inc()
 	added, removed := gained(r.prev.config, r.config), gained(r.config, r.prev.config)
 	l.Log.Info("proposed", "path", l.path(), "peers", len(r.config.Peers), "added", added, "removed", removed)

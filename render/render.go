@@ -29,6 +29,7 @@ const (
 	firstRetry = time.Second      // after a proposal could not be written
 	lastRetry  = time.Minute      // when that has failed again and again
 	patience   = 10 * time.Second // that Once has with its sources
+	longest    = time.Second      // for which changes are collected that keep coming
 )
 
 // Config is what the loop needs. The zero value of a field is of no use where nothing else is said.
@@ -41,7 +42,7 @@ type Config struct {
 	Fragments Fragments
 	Out       string        // the folder of proposals
 	RunDir    string        // where wg-apply says which public key the interface has
-	Settle    time.Duration // after a change, how long further ones are collected; zero: not at all
+	Settle    time.Duration // after a change, how long further ones are collected, and longer if they keep coming; zero: not at all
 	Log       *slog.Logger
 	Metrics   *Metrics
 }
@@ -52,6 +53,8 @@ type Loop struct {
 	key       *files.Files[wgquick.PublicKey]
 	written   *watch.Watcher // of the proposal: somebody else may change it, or take it away
 	disk      proposal       // the one last read
+	reader    wgquick.Reader // of the proposals, those to be made and that on disk
+	wrote     bool           // by the last step
 	made      *rendered      // the last one; nil: none yet
 	locked    *os.File       // nil: not yet
 	publisher *publisher
@@ -108,6 +111,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		beat, stop := service.Heartbeat()
 		defer stop()
 		retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
+		settle := l.Settle
 		for {
 			written, again := l.written.C, (<-chan time.Time)(nil)
 			if err := l.step(); err != nil {
@@ -116,7 +120,12 @@ func (l *Loop) Run(ctx context.Context) error {
 			} else {
 				retrying.Reset()
 			}
-			pause(ctx, l.Settle) // what comes now is one change
+			pause(ctx, settle) // what comes now is one change
+			if l.wrote {
+				settle = min(3*settle, max(l.Settle, longest))
+			} else {
+				settle = l.Settle
+			}
 			if !l.rest(ctx, beat, written, again) {
 				return nil
 			}
@@ -154,6 +163,7 @@ func (l *Loop) step() error {
 	began := time.Now()
 	l.busy.Store(&began)
 	defer l.busy.Store(nil)
+	l.wrote = false
 	now := l.look()
 	var r *rendered
 	err := l.lock()

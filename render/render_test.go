@@ -312,6 +312,24 @@ func TestProposalStaysUntilEverythingIsThere(t *testing.T) {
 	b.logged("waiting for Node hub-1", 1)
 }
 
+// Of changes that keep coming, a second's are collected, and no more.
+func TestManyChangesAreAFewProposals(t *testing.T) {
+	b := newBench(t)
+	c := newCluster(overlay.Node{Name: "hub-1"})
+	c.synced = true
+	b.run(onlySource{c})
+	b.peers()
+	for n := range 400 {
+		c.set(spoke("alice", aliceKey, fmt.Sprintf("10.1.%d.0/24", n%256)))
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.set(spoke("alice", aliceKey, "10.2.0.0/24"))
+	b.eventually("the last change is proposed", func() bool { return strings.Contains(b.file(), "10.2.0.0/24") })
+	if n := strings.Count(b.log.String(), "msg=proposed"); n > 10 {
+		t.Errorf("%d proposals in about two seconds", n)
+	}
+}
+
 func TestRestartWritesNothing(t *testing.T) {
 	b := newBench(t)
 	b.write(b.peersDir+"/static.conf", static)
@@ -548,7 +566,7 @@ func TestProposalThatIsTooLarge(t *testing.T) {
 	var in inputs
 	in.self = overlay.Self{Node: "hub-1", Role: overlay.Hub, ListenPort: 51820}
 	in.now.Fragments = []overlay.Fragment{fragment("small.conf", bobKey, 190_000), fragment("large.conf", aliceKey, 200_000)}
-	r := build("wg0.conf", in, proposal{})
+	r := build("wg0.conf", in, proposal{}, new(wgquick.Reader))
 	if r.err == nil || r.file != nil {
 		t.Fatalf("%d bytes are no error", len(r.file))
 	}
