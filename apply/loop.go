@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -235,9 +236,16 @@ func (l *loop) run(ctx context.Context, tell func()) {
 			settle = min(settle, got.took) // half of a core at most goes into the comings and goings of others
 		}
 		sleep(ctx, settle)
+		var quiet <-chan time.Time
+		if !got.idle {
+			quiet = time.After(breather)
+		}
 		for rest := true; rest; {
 			rest = false
 			select {
+			case <-quiet:
+				debug.FreeOSMemory() // a look at ten thousand peers leaves tens of megabytes that nobody needs
+				quiet, rest = nil, true
 			case <-ctx.Done():
 				timer.Stop()
 				return
@@ -268,7 +276,8 @@ const (
 
 const (
 	forever  = 1 << 40 * time.Microsecond
-	patience = 5 // repairs, before somebody is taken to be undoing them
+	breather = 2 * time.Second // without anything to do, until memory is given back
+	patience = 5               // repairs, before somebody is taken to be undoing them
 )
 
 // lockWait is how long another wg-apply may hold an interface.
