@@ -82,7 +82,7 @@ func (h *hub) during(t testing.TB, f func()) (l loss) {
 	return l
 }
 
-// What is lost beside a clean control is the change's, and nothing makes up for it. What is lost together with the
+// What is lost beside a clean control counts, and nothing makes up for it. What is lost together with the
 // control's may be the machine's, so that piece of the measurement is made again, and the log tells of it. A change that
 // loses now and then is found out all the same: it does not wait for the control.
 const (

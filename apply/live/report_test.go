@@ -27,7 +27,8 @@ const lossHead = `# What a change costs those it does not concern
 A spoke sends 1000 packets a second to the hub, and as many to another spoke through the hub, while the hub is
 changed through its file or behind wg-apply's back. The control is the same between other hosts, measured at the
 same time, where nothing is changed: what is lost beside it alone counts, what both lose in the same ten changes is
-measured again, five times at most. wg-quick and wg are Debian's.
+measured again, five times at most. Where something was lost the hundred were made twice, and no kind lost twice. wg-quick
+and wg are Debian's.
 
 Measured by ` + "`go test ./apply/live -run NothingLost -within=1h -update`" + `.
 `
