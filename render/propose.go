@@ -164,27 +164,40 @@ func (l *Loop) propose(r *rendered) error {
 	if err := atomicfile.Write(l.path(), r.file, mode); err != nil {
 		return files.Plain(err)
 	}
-	l.disk, l.wrote = r.proposal, true
+	added, removed, changed := compare(r.prev.config, r.config)
+	l.disk, l.changed = r.proposal, added+removed+changed
 	l.Metrics.proposals.Inc()
-	added, removed := gained(r.prev.config, r.config), gained(r.config, r.prev.config)
-	l.Log.Info("proposed", "path", l.path(), "peers", len(r.config.Peers), "added", added, "removed", removed)
+	l.Log.Info("proposed", "path", l.path(), "peers", len(r.config.Peers), "added", added, "removed", removed, "changed", changed)
 	return nil
 }
 
-// gained counts the peers of now that was does not have.
-func gained(was, now *wgquick.Config) (n int) {
-	had := map[wgquick.PublicKey]bool{}
+// compare counts the peers that only now has, those that only was has, and those that are not the same in both. was may
+// be nil.
+func compare(was, now *wgquick.Config) (added, removed, changed int) {
+	had := map[wgquick.PublicKey]*wgquick.Peer{}
 	if was != nil {
-		for _, p := range was.Peers {
-			had[p.PublicKey] = true
+		for i := range was.Peers {
+			had[was.Peers[i].PublicKey] = &was.Peers[i]
 		}
 	}
-	if now != nil {
-		for _, p := range now.Peers {
-			if !had[p.PublicKey] {
-				n++
-			}
+	removed = len(had)
+	for i := range now.Peers {
+		p := had[now.Peers[i].PublicKey]
+		switch {
+		case p == nil:
+			added++
+			continue
+		case !p.SameMeaning(&now.Peers[i]):
+			changed++
 		}
+		removed--
 	}
-	return n
+	return added, removed, changed
+}
+
+// undisturbed reports whether the proposal on disk is still the one last read or written.
+func (l *Loop) undisturbed() bool {
+	was := l.disk
+	now, err := l.onDisk()
+	return err == nil && now.mode == was.mode && now.file != nil && bytes.Equal(now.file, was.file)
 }

@@ -26,10 +26,10 @@ import (
 )
 
 const (
-	firstRetry = time.Second      // after a proposal could not be written
-	lastRetry  = time.Minute      // when that has failed again and again
-	patience   = 10 * time.Second // that Once has with its sources
-	longest    = time.Second      // for which changes are collected that keep coming
+	firstRetry = time.Second             // after a proposal could not be written
+	lastRetry  = time.Minute             // when that has failed again and again
+	patience   = 10 * time.Second        // that Once has with its sources
+	longest    = 1200 * time.Millisecond // for which changes are collected when many come at once
 )
 
 // Config is what the loop needs. The zero value of a field is of no use where nothing else is said.
@@ -42,7 +42,7 @@ type Config struct {
 	Fragments Fragments
 	Out       string        // the folder of proposals
 	RunDir    string        // where wg-apply says which public key the interface has
-	Settle    time.Duration // after a change, how long further ones are collected, and longer if they keep coming; zero: not at all
+	Settle    time.Duration // after a change, for each peer that it concerned, how long further ones are collected; zero: not at all
 	Log       *slog.Logger
 	Metrics   *Metrics
 }
@@ -54,7 +54,7 @@ type Loop struct {
 	written   *watch.Watcher // of the proposal: somebody else may change it, or take it away
 	disk      proposal       // the one last read
 	reader    wgquick.Reader // of the proposals, those to be made and that on disk
-	wrote     bool           // by the last step
+	changed   int            // peers in the proposal that the last step wrote; zero: it wrote none
 	made      *rendered      // the last one; nil: none yet
 	locked    *os.File       // nil: not yet
 	publisher *publisher
@@ -111,7 +111,6 @@ func (l *Loop) Run(ctx context.Context) error {
 		beat, stop := service.Heartbeat()
 		defer stop()
 		retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
-		settle := l.Settle
 		for {
 			written, again := l.written.C, (<-chan time.Time)(nil)
 			if err := l.step(); err != nil {
@@ -120,12 +119,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			} else {
 				retrying.Reset()
 			}
-			pause(ctx, settle) // what comes now is one change
-			if l.wrote {
-				settle = min(3*settle, max(l.Settle, longest))
-			} else {
-				settle = l.Settle
-			}
+			pause(ctx, l.settle()) // what comes now is one change
 			if !l.rest(ctx, beat, written, again) {
 				return nil
 			}
@@ -151,11 +145,19 @@ func (l *Loop) rest(ctx context.Context, beat <-chan time.Time, written <-chan s
 		case <-l.key.Changed():
 			return true
 		case <-written:
-			return true
+			if !l.undisturbed() {
+				return true
+			}
 		case <-again:
 			return true
 		}
 	}
+}
+
+// settle is how long to wait after a step. One change is followed by the next at once; of a thousand Nodes that change
+// together a second's are taken together.
+func (l *Loop) settle() time.Duration {
+	return min(l.Settle*time.Duration(max(l.changed, 1)), max(l.Settle, longest))
 }
 
 // step proposes what the sources want now, if that is anything new.
@@ -163,7 +165,7 @@ func (l *Loop) step() error {
 	began := time.Now()
 	l.busy.Store(&began)
 	defer l.busy.Store(nil)
-	l.wrote = false
+	l.changed = 0
 	now := l.look()
 	var r *rendered
 	err := l.lock()

@@ -312,7 +312,7 @@ func TestProposalStaysUntilEverythingIsThere(t *testing.T) {
 	b.logged("waiting for Node hub-1", 1)
 }
 
-// Of changes that keep coming, a second's are collected, and no more.
+// Of many changes that come together, a second's are collected, and no more.
 func TestManyChangesAreAFewProposals(t *testing.T) {
 	b := newBench(t)
 	c := newCluster(overlay.Node{Name: "hub-1"})
@@ -320,7 +320,8 @@ func TestManyChangesAreAFewProposals(t *testing.T) {
 	b.run(onlySource{c})
 	b.peers()
 	for n := range 400 {
-		c.set(spoke("alice", aliceKey, fmt.Sprintf("10.1.%d.0/24", n%256)))
+		key := wgquick.PublicKey{byte(n), byte(n >> 8), 1}
+		c.set(spoke(fmt.Sprintf("spoke-%d", n), key.String(), fmt.Sprintf("10.1.%d.%d/32", n/256, n%256)))
 		time.Sleep(5 * time.Millisecond)
 	}
 	c.set(spoke("alice", aliceKey, "10.2.0.0/24"))

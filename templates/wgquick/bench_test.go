@@ -91,3 +91,19 @@ func BenchmarkReader(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkReaderMarshal writes a file of which one peer has changed.
+func BenchmarkReaderMarshal(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprintf("peers=%d", n), func(b *testing.B) {
+			files := [2]*wgquick.Config{crowd(n), crowd(n + 1)}
+			var r wgquick.Reader
+			b.ReportAllocs()
+			for turn := 0; b.Loop(); turn++ {
+				if _, _, err := r.Marshal(files[turn%2]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

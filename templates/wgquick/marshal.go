@@ -35,7 +35,11 @@ func (r *Reader) Marshal(c *Config) ([]byte, *Config, error) {
 		}
 	}
 	var out bytes.Buffer
-	if err := fileTemplate.Execute(&out, text{c, texts(c.Peers)}); err != nil {
+	peers, err := r.write(c.Peers)
+	if err == nil {
+		err = fileTemplate.Execute(&out, text{c, peers})
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	if c.End {
@@ -53,11 +57,40 @@ func (r *Reader) Marshal(c *Config) ([]byte, *Config, error) {
 	return out.Bytes(), back, nil
 }
 
-// text is a Config as the template writes it: there may be ten thousand peers, and a template is slow to ask each of
-// its fields what it is.
+// text is a Config as the template writes it.
 type text struct {
 	*Config
-	Peers []peerText
+	Peers string // each written by a template of its own
+}
+
+// written is a peer, and how it is written.
+type written struct {
+	peer Peer
+	text string
+}
+
+// write writes the peers. One that is as it was the last time is not written anew: a template is slow, and there may be
+// ten thousand.
+func (r *Reader) write(peers []Peer) (string, error) {
+	var out bytes.Buffer
+	out.Grow(len(r.body))
+	now := make(map[PublicKey]written, len(peers))
+	for i := range peers {
+		p := &peers[i]
+		w, known := r.written[p.PublicKey]
+		if known && w.peer.same(p) {
+			out.WriteString(w.text)
+		} else {
+			from := out.Len()
+			if err := fileTemplate.ExecuteTemplate(&out, "peer", textOf(p)); err != nil {
+				return "", err
+			}
+			w = written{*p, string(out.Bytes()[from:])}
+		}
+		now[p.PublicKey] = w
+	}
+	r.written = now
+	return out.String(), nil
 }
 
 // peerText is a peer in words. An empty one is not said.
@@ -66,27 +99,23 @@ type peerText struct {
 	PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive string
 }
 
-func texts(peers []Peer) []peerText {
-	out := make([]peerText, len(peers))
-	for i := range peers {
-		p, t := &peers[i], &out[i]
-		if t.Origin = p.Origin.String(); t.Origin != "" && p.Origin.UID != "" {
-			t.Origin += " " + p.Origin.UID
-		}
-		if !p.Held.IsZero() {
-			t.Held = p.Held.UTC().Format(time.RFC3339)
-		}
-		t.PublicKey = p.PublicKey.String()
-		if !p.PresharedKey.IsZero() {
-			t.PresharedKey = p.PresharedKey.Reveal()
-		}
-		t.AllowedIPs = joinPrefixes(p.AllowedIPs)
-		t.Endpoint = p.Endpoint.String()
-		if p.PersistentKeepalive != 0 {
-			t.PersistentKeepalive = strconv.Itoa(int(p.PersistentKeepalive))
-		}
+func textOf(p *Peer) (t peerText) {
+	if t.Origin = p.Origin.String(); t.Origin != "" && p.Origin.UID != "" {
+		t.Origin += " " + p.Origin.UID
 	}
-	return out
+	if !p.Held.IsZero() {
+		t.Held = p.Held.UTC().Format(time.RFC3339)
+	}
+	t.PublicKey = p.PublicKey.String()
+	if !p.PresharedKey.IsZero() {
+		t.PresharedKey = p.PresharedKey.Reveal()
+	}
+	t.AllowedIPs = joinPrefixes(p.AllowedIPs)
+	t.Endpoint = p.Endpoint.String()
+	if p.PersistentKeepalive != 0 {
+		t.PersistentKeepalive = strconv.Itoa(int(p.PersistentKeepalive))
+	}
+	return t
 }
 
 func joinPrefixes(ps []netip.Prefix) string {

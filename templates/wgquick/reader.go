@@ -8,13 +8,15 @@ import (
 
 // Reader reads one file again and again. Of ten thousand peers a change concerns a few: what stands before it and after
 // it is not read once more. What Parse returns is what ParseAllowed does, whatever was read before; but what has not
-// changed is shared between the two, so neither may be modified.
+// changed is shared between the two, so neither may be modified. It writes in the same way.
 //
 // The zero value has read nothing yet, and allows everything.
 type Reader struct {
 	Allow  Allow
 	body   []byte  // what was read last without a fault, without an end mark
 	config *Config // what it says; nil: nothing was read yet
+
+	written map[PublicKey]written // the peers written last
 }
 
 // Parse reads the file as it is now. b may not be modified any more.

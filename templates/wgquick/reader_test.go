@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -90,6 +91,50 @@ func TestReader(t *testing.T) {
 			again(t, wgquick.Allow{}, plain, tc.next, plain, apart, tc.next, apart)
 			again(t, wgquick.Allow{Interface: []string{"Address", "ListenPort"}}, plain, tc.next, plain)
 		})
+	}
+}
+
+// TestReaderMarshals: whatever was written before, a file is written as it is written alone.
+func TestReaderMarshals(t *testing.T) {
+	var r wgquick.Reader
+	random := rand.New(rand.NewPCG(3, 4))
+	c := crowd(30)
+	for turn := range 300 {
+		p := &c.Peers[random.IntN(len(c.Peers))]
+		switch random.IntN(9) {
+		case 0:
+			p.AllowedIPs = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 9, byte(turn >> 8), byte(turn)}), 32)}
+		case 1:
+			p.PersistentKeepalive = uint16(turn)
+		case 2:
+			p.PresharedKey = wgquick.SecretKey{byte(turn), 1}
+		case 3:
+			p.Endpoint = wgquick.EndpointOf(netip.MustParseAddrPort(fmt.Sprintf("192.0.2.1:%d", 1+turn)))
+		case 4:
+			p.Origin.UID = fmt.Sprint("uid-", turn)
+		case 5:
+			p.Held = time.Date(2026, 1, 1, 0, 0, turn, 0, time.UTC)
+		case 6:
+			p.PublicKey = wgquick.PublicKey{byte(turn), byte(turn >> 8), 7}
+		case 7:
+			c.Peers[0], *p = *p, c.Peers[0]
+		case 8:
+			c.Peers = slices.Concat(c.Peers[1:], crowd(100 + turn).Peers[99+turn:])
+		}
+		want, err := c.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, back, err := r.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(want), string(got)); d != "" {
+			t.Fatalf("turn %d (-alone +again):\n%s", turn, d)
+		}
+		if !back.SameMeaning(c) {
+			t.Fatalf("turn %d: read back as something else", turn)
+		}
 	}
 }
 

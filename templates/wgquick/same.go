@@ -9,7 +9,7 @@ import (
 // Comments (Head, Refused, Origin, Held), the end mark and line numbers have no part in that.
 func (c *Config) SameMeaning(o *Config) bool {
 	return c.Interface.same(&o.Interface) &&
-		slices.EqualFunc(c.Peers, o.Peers, func(a, b Peer) bool { return a.same(&b) })
+		slices.EqualFunc(c.Peers, o.Peers, func(a, b Peer) bool { return a.SameMeaning(&b) })
 }
 
 // difference names the first thing that is not the same in two files, comments and end mark included,
@@ -26,9 +26,9 @@ func (c *Config) difference(o *Config) string {
 	for i := range c.Peers {
 		a, b := &c.Peers[i], &o.Peers[i]
 		switch {
-		case !a.same(b):
+		case !a.SameMeaning(b):
 			return "[Peer] " + a.PublicKey.String()
-		case a.Origin != b.Origin, !a.Held.Equal(b.Held):
+		case !a.same(b):
 			return "the comments over [Peer] " + a.PublicKey.String()
 		}
 	}
@@ -55,10 +55,16 @@ func (i *Interface) same(o *Interface) bool {
 		slices.Equal(i.PostDown, o.PostDown)
 }
 
-func (p *Peer) same(o *Peer) bool {
+// SameMeaning reports whether p and o ask for the same, whatever the comments over them say.
+func (p *Peer) SameMeaning(o *Peer) bool {
 	return p.PublicKey == o.PublicKey &&
 		p.PresharedKey == o.PresharedKey &&
 		slices.Equal(p.AllowedIPs, o.AllowedIPs) &&
 		p.Endpoint == o.Endpoint &&
 		p.PersistentKeepalive == o.PersistentKeepalive
+}
+
+// same is SameMeaning, and the same comments.
+func (p *Peer) same(o *Peer) bool {
+	return p.SameMeaning(o) && p.Origin == o.Origin && p.Held.Equal(o.Held)
 }
