@@ -71,6 +71,7 @@ func readList[T any](raw string, parse func(string) (T, error)) (list []reading[
 	if strings.TrimSpace(raw) == "" {
 		return nil
 	}
+	list = make([]reading[T], 0, strings.Count(raw, ",")+1)
 	for element := range strings.SplitSeq(raw, ",") {
 		list = append(list, readNeeded(element, parse, "an empty element between commas"))
 	}

@@ -109,7 +109,7 @@ func head(self Self, p Policy) []string {
 // the next round starts from the peers of this one. Of those nobody drops out any more, a key is changed once, and what
 // is lost is lost once: there is an end.
 func round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
-	j := &judge{self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string)}}
+	j := &judge{self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}}
 	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
 	kept := j.keep(unreadPeers(self, s, last), static)
@@ -127,6 +127,7 @@ func round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers 
 	}
 	settled = !j.lost
 	var hubs []*candidate
+	peers = make([]wgquick.Peer, 0, len(candidates)+len(kept))
 	for _, c := range candidates {
 		if c.keyHeld && j.ledger.keys[c.wantKey] == "" || c.podsLate && c.admitted || c.lostLastGood() {
 			settled = false
@@ -326,7 +327,8 @@ func (c *candidate) peer(self Self) wgquick.Peer {
 		p.PresharedKey = c.last.PresharedKey // the two go together
 	}
 	if len(c.prefixes) > 0 {
-		p.AllowedIPs = slices.SortedFunc(slices.Values(c.prefixes), netip.Prefix.Compare)
+		p.AllowedIPs = slices.Clone(c.prefixes)
+		slices.SortFunc(p.AllowedIPs, netip.Prefix.Compare)
 	}
 	if c.endpoint.IsValid() {
 		p.Endpoint = wgquick.EndpointOf(c.endpoint)
