@@ -91,8 +91,8 @@ cat /etc/wireguard/keys/wg9/0.key && echo READS A KEY
 ls /etc/wireguard && echo LISTS THE KEYS
 cat /etc/wg-kube/secret && echo READS WHAT IS ROOTS OWN
 touch /run/wg-kube/x && echo WRITES THE STATUS
-touch /etc/x && echo WRITES /etc
-touch /home/x && echo WRITES /home
+touch /etc/x && echo WRITES ETC
+touch /home/x && echo WRITES HOME
 ip link add name dummy0 type bridge && echo MAKES LINKS
 unshare --user true && echo MAKES NAMESPACES
 mount -t tmpfs x /mnt && echo MOUNTS
@@ -104,7 +104,7 @@ touch /var/lib/wg-render/x && echo writes its folder
 	probeApply = `
 cat /var/lib/wg-render/theirs && echo READS WHAT IS NOT ITS OWN
 chown daemon /run/wg-kube && echo GIVES AWAY
-touch /etc/x && echo WRITES /etc
+touch /etc/x && echo WRITES ETC
 touch /var/lib/wg-render/x && echo WRITES PROPOSALS
 echo 1 >/proc/sys/net/ipv4/ip_forward && echo SETS ANYTHING
 unshare --net true && echo MAKES NAMESPACES

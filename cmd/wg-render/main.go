@@ -16,7 +16,10 @@ import (
 	"wg-kube/render/source/files"
 )
 
-func main() { os.Exit(cli.Run(command(), os.Args[1:])) }
+func main() {
+	cli.NoCore() // preshared keys and a credential are in its memory
+	os.Exit(cli.Run(command(), os.Args[1:]))
+}
 
 func command() *cobra.Command {
 	o := &options{}

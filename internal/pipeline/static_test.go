@@ -118,7 +118,10 @@ func TestFailStatic(t *testing.T) {
 	})
 
 	t.Run("gone, and how long ago is told", func(t *testing.T) {
-		still(t, c.StopAPI)
+		still(t, func() {
+			c.StopAPI()
+			time.Sleep(2 * time.Minute) // longer than any backoff, deadline or watchdog between here and the API server
+		})
 		if heard := gauge(t, metrics, "wg_render_source_heard_timestamp_seconds"); heard == 0 || time.Since(time.Unix(int64(heard), 0)) < time.Second {
 			t.Errorf("heard at %v", heard)
 		}

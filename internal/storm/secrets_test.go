@@ -177,6 +177,9 @@ func TestNoCoreIsWritten(t *testing.T) {
 	if dumps(exists(runDir+"/wg0.json"), m.plain("wg-apply", "run")...) {
 		t.Error("wg-apply left a core")
 	}
+	if dumps(exists(proposals+"/wg0.conf"), m.plain("wg-render", "run")...) {
+		t.Error("wg-render left a core")
+	}
 	if lab.HasKernelWireGuard(t) {
 		return
 	}

@@ -49,6 +49,7 @@ func TestWhatIsTold(t *testing.T) {
 		}
 	}
 
+	lab.Eventually(t, hang, "a hint, which may take one --resync", func() bool { return strings.Contains(m.logged(), "forwarding is off") })
 	began := len(m.logged())
 	time.Sleep(3 * time.Second) // three times --resync
 	if more := m.logged()[began:]; more != "" {

@@ -205,7 +205,23 @@ func TestClaims(t *testing.T) {
 				`Node/c: podCIDRs "10.224.0.0/24": covers 10.224.0.1, an address of this node`,
 				`Node/d: podCIDRs "192.168.0.0/16": lies outside of what peers may claim`,
 				`Node/f: podCIDRs "10.244.5.0/24": overlaps 10.244.5.0/24, held by Node/e`}},
-		"a podCIDR is of no meaning outside of a mesh": {us(Hub), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "ip=100.96.1.1")},
+		"the pods of this node, around, inside and equal": {us(Hub), Policy{}, []Node{node("us", "ip=10.224.0.1", "pods=10.244.0.0/24", "pods=fd44::/64"),
+			node("a", "allowed-ips=10.244.0.0/16"), node("b", "allowed-ips=10.244.0.128/25,10.244.1.0/24"), node("c", "allowed-ips=fd44::/64")},
+			map[string]string{"b": "10.244.1.0/24 at nowhere"}, []string{
+				`Node/a: allowed-ips "10.244.0.0/16": overlaps 10.244.0.0/24, held by this node`,
+				`Node/b: allowed-ips "10.244.0.128/25": overlaps 10.244.0.0/24, held by this node`,
+				`Node/c: allowed-ips "fd44::/64": overlaps fd44::/64, held by this node`}},
+		"pods and services of others, with --peer-cidrs": {us(Hub), Policy{PeerCIDRs: ofNodes("100.96.0.0/16")}, []Node{
+			node("a", "allowed-ips=10.244.1.128/25,10.96.0.10,100.96.1.1"), node("b", "pods=10.244.1.0/24", "ip=100.96.1.2")},
+			map[string]string{"a": "100.96.1.1/32 at nowhere", "b": "100.96.1.2/32 at nowhere"}, []string{
+				`Node/a: allowed-ips "10.244.1.128/25": lies outside of what peers may claim`,
+				`Node/a: allowed-ips "10.96.0.10/32": lies outside of what peers may claim`}},
+		"an address in a site that others are told": {us(Hub), Policy{}, []Node{
+			node("a", "ip=10.0.0.1", "vpc-ip=x\ny"), node("b", "ip=10.0.0.2", "vpc-ip=127.0.0.1"), node("c", "ip=10.0.0.3", "vpc-ip=172.31.0.3")},
+			map[string]string{"a": "10.0.0.1/32 at nowhere", "b": "10.0.0.2/32 at nowhere", "c": "10.0.0.3/32 at nowhere"}, []string{
+				`Node/a: vpc-ip "x\ny": not an IP address`,
+				`Node/b: vpc-ip "127.0.0.1": lies inside 127.0.0.0/8 (loopback)`}},
+		"a podCIDR of another is of no meaning outside of a mesh": {us(Hub), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "ip=100.96.1.1")},
 			map[string]string{"a": "100.96.1.1/32 at nowhere"}, nil},
 		"a mesh node at an endpoint of its own pods": {ourMesh(), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "pods=fd44:1::/64", "endpoint=10.244.1.1:1")},
 			map[string]string{"a": "fd44:1::/64 at 10.244.1.1:1 keepalive 25"}, []string{

@@ -255,12 +255,12 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 		put(&l.alone, host(p.Addr()), us)
 		l.connected = append(l.connected, p.Masked())
 	}
-	if self.Role == Hub {
-		return // what a hub advertises is what its spokes claim
+	var routed []netip.Prefix
+	if own != nil {
+		routed = slices.Clone(own.PodCIDRs)
 	}
-	routed := self.AllowedIPs
-	if self.Role == Mesh && own != nil {
-		routed = slices.Concat(routed, own.PodCIDRs)
+	if self.Role != Hub { // what a hub advertises is what its spokes claim
+		routed = append(routed, self.AllowedIPs...)
 	}
 	for _, p := range routed {
 		if p.Bits() > 0 {

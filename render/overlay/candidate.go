@@ -116,6 +116,9 @@ func (j *judge) hearEndpoint(c *candidate, s said) bool {
 	if c.relation == neighbour {
 		return j.hearVPCIP(c, s)
 	}
+	if c.relation == asSpoke { // it is for the others of its site, who tell nobody
+		j.checkVPCIP(c, s)
+	}
 	c.wantEndpoint = s.endpoint.value
 	if s.endpoint.err != nil {
 		c.wantEndpoint, _ = c.lastEndpoint()
@@ -155,6 +158,15 @@ func (j *judge) hearVPCIP(c *candidate, s said) bool {
 		return false
 	}
 	return true
+}
+
+// checkVPCIP judges what others will be told, by itself.
+func (j *judge) checkVPCIP(c *candidate, s said) {
+	if s.vpcIP.err != nil {
+		j.reject(c, Malformed, AnnotationVPCIP, s.vpcIP.raw, s.vpcIP.err.Error())
+	} else if why := neverEndpoint(s.vpcIP.value); why != "" {
+		j.reject(c, Never, AnnotationVPCIP, s.vpcIP.raw, why)
+	}
 }
 
 // rejectEndpoint refuses wantEndpoint, in the words of the annotation that asked for it.
