@@ -77,7 +77,11 @@ func TestDeviceARendererThatLies(t *testing.T) {
 		}, "PrivateKey: may not be said here"},
 		{"a hook behind a comment's line end", func(t *testing.T) { put(t, spoiled("[Interface]", "# x\rPostUp = touch /run/elsewhere/owned")) }, ""},
 		{"a link to a secret", func(t *testing.T) { lie(t, "ln -sfT /run/elsewhere/secret wg0.conf") }, "a symbolic link"},
-		{"a link out of the folder", func(t *testing.T) { lie(t, "ln -sfT ../../etc/wireguard/wg0.conf wg0.conf") }, "a symbolic link"},
+		{"a link out of the folder", func(t *testing.T) {
+			put(t, honest)
+			m.eventually(t, "the one before is forgotten", "! grep -q 'a symbolic link' /run/wg-kube/wg0.json")
+			lie(t, "ln -sfT ../../etc/wireguard/wg0.conf wg0.conf")
+		}, "a symbolic link"},
 		{"a fifo", func(t *testing.T) { lie(t, "rm -f wg0.conf; mkfifo wg0.conf") }, "not a regular file"},
 		{"a folder", func(t *testing.T) { lie(t, "rm -f wg0.conf; mkdir wg0.conf") }, "a folder"},
 		{"two names", func(t *testing.T) { lie(t, "rm -rf wg0.conf; cat /run/elsewhere/next >a; ln -f a wg0.conf") }, "2 names"},
