@@ -248,7 +248,7 @@ func (f *files) tidy() error {
 // stamp tells one state of the files that others change from another. What is written beside them, also by a look of
 // ours that takes it away again when it fails, is no other state. But one that is so young that another may follow at
 // the same tick of the clock is like no other.
-func (i *iface) stamp() (now [5]version) {
+func (i *iface) stamp() (now [6]version) {
 	for n, path := range []string{i.files.path, i.files.proposalPath, i.downFile(i.name), i.PrivateKeyFile, i.RunDir} {
 		fi, err := os.Stat(path)
 		if err != nil {
@@ -263,6 +263,9 @@ func (i *iface) stamp() (now [5]version) {
 		if read := time.Now(); read.Sub(now[n].changed) < tick {
 			now[n].changed = read
 		}
+	}
+	if isThere(i.statusFile(i.name)) { // which is ours alone: what counts is that nobody takes it away
+		now[5].ino = 1
 	}
 	return now
 }

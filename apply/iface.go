@@ -65,6 +65,7 @@ type look struct {
 	status  status.Status
 	again   time.Duration // when to look again, for a file is being written or a deadline is near; zero: no need
 	early   bool          // nothing was done: the file in force is being written, or somebody else is at work
+	changed bool          // the files are not what they were
 	idle    bool          // the files are what they were, and the device was not looked at
 	took    time.Duration
 	peers   int                // in the file in force
@@ -114,14 +115,14 @@ func (i *iface) look(ctx context.Context, device bool) look {
 		return look{status: i.status, again: wait, early: true}
 	}
 	i.observed = nil
-	idle := !i.files.changed()
-	if device || !idle {
+	changed := i.files.changed()
+	if device || changed {
 		i.observe(ctx) // while the files are parsed
 	}
 	i.files.parse()
 	i.remembered()
 	before := i.status
-	l := look{again: wait, status: status.Status{
+	l := look{again: wait, changed: changed, status: status.Status{
 		Interface: i.name,
 		PublicKey: before.PublicKey,
 		Proposed:  i.files.proposal.hash,
@@ -140,7 +141,7 @@ func (i *iface) look(ctx context.Context, device bool) look {
 		i.log.Error("the status is not written", "err", err)
 		l.err = cmp.Or(l.err, err)
 	}
-	l.idle = idle && l.err == nil && l.live == nil
+	l.idle = !changed && l.err == nil && l.live == nil
 	return l
 }
 

@@ -208,6 +208,7 @@ func (l *loop) run(ctx context.Context, tell func()) {
 	c := l.iface.Config
 	retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
 	quarrel := 0 // repairs, without a quiet time in between
+	var quiet <-chan time.Time
 	for device := true; ; {
 		was := l.iface.stamp()
 		got := l.look(ctx, device)
@@ -236,8 +237,7 @@ func (l *loop) run(ctx context.Context, tell func()) {
 			settle = min(settle, got.took) // half of a core at most goes into the comings and goings of others
 		}
 		sleep(ctx, settle)
-		var quiet <-chan time.Time
-		if !got.idle {
+		if got.changed || got.steps > 0 {
 			quiet = time.After(breather)
 		}
 		for rest := true; rest; {

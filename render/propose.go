@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"wg-kube/internal/atomicfile"
 	"wg-kube/render/overlay"
@@ -197,6 +198,9 @@ func compare(was, now *wgquick.Config) (added, removed, changed int) {
 
 // undisturbed reports whether the proposal on disk is still the one last read or written.
 func (l *Loop) undisturbed() bool {
+	began := time.Now()
+	l.busy.Store(&began)
+	defer l.busy.Store(nil)
 	was := l.disk
 	now, err := l.onDisk()
 	return err == nil && now.mode == was.mode && now.file != nil && bytes.Equal(now.file, was.file)

@@ -155,7 +155,7 @@ func (l *Loop) rest(ctx context.Context, beat <-chan time.Time, written <-chan s
 }
 
 // settle is how long to wait after a step. One change is followed by the next at once; of a thousand Nodes that change
-// together a second's are taken together.
+// together those of a second are taken together.
 func (l *Loop) settle() time.Duration {
 	return min(l.Settle*time.Duration(max(l.changed, 1)), max(l.Settle, longest))
 }

@@ -107,7 +107,7 @@ func (o *options) register(fs *pflag.FlagSet) {
 	fs.StringVar(&o.out, "out", "/var/lib/wg-render", "the folder of proposals")
 	fs.StringVar(&o.peersDir, "peers-dir", "", "the folder of static fragments ("+defaultPeersDir+")")
 	fs.StringVar(&o.runDir, "run-dir", "/run/wg-kube", "where wg-apply says which public key the interface has")
-	fs.DurationVar(&o.settle, "settle", 100*time.Millisecond, "after a change, how long further ones are collected")
+	fs.DurationVar(&o.settle, "settle", 100*time.Millisecond, "after a change, how long further ones are collected, for each peer that it concerned; 1.2 s at most")
 
 	fs.StringVar(&o.metricsAddr, "metrics-addr", "127.0.0.1:9586", "serve /metrics, /healthz and /readyz on this `HOST:PORT`, or off")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

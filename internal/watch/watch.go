@@ -91,6 +91,7 @@ func (w *Watcher) Run(ctx context.Context) {
 			if !errors.Is(err, fsnotify.ErrEventOverflow) {
 				w.log.Warn("watching files", "err", err)
 			}
+			w.forget()
 			w.arm()
 			w.signal()
 		case <-rescan.C:
@@ -112,6 +113,13 @@ func (w *Watcher) note(e fsnotify.Event) {
 	if fi, err := os.Lstat(e.Name); err == nil && fi.Mode().IsRegular() {
 		w.moved[e.Name] = stampOf(fi)
 	}
+}
+
+// forget forgets what was noted: something may have happened that was not seen.
+func (w *Watcher) forget() {
+	w.mu.Lock()
+	clear(w.moved)
+	w.mu.Unlock()
 }
 
 // renamed reports whether e is the new name of a file that had another one in a watched folder. It looks the same as a
@@ -171,6 +179,7 @@ func (w *Watcher) armOnce() (changed bool) {
 	for dir, was := range w.have {
 		if now, ok := inodeOf(dir); !want[dir] || !ok || now != was {
 			_ = w.fs.Remove(dir) // gone already, where the folder is
+			w.forget()
 			delete(w.have, dir)
 			changed = true
 		}

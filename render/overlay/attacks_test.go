@@ -459,6 +459,22 @@ func TestPodCIDRsOutrank(t *testing.T) {
 	}
 }
 
+// A kubelet may fill an empty podCIDR in once: not with the machine of another.
+func TestPodCIDRsCoverNoMachine(t *testing.T) {
+	p := Policy{Prefix: kubePrefix}
+	victim := node("victim", "pods=10.244.6.0/24", "ip=10.0.0.7", "endpoint=10.0.0.7:1")
+	prev, _ := build(t, ourMesh(), Snapshot{Nodes: []Node{victim}}, nil, p)
+	c, rejections := build(t, ourMesh(), Snapshot{Nodes: []Node{victim, node("rogue", "pods=10.0.0.7/32", "allowed-ips=10.7.0.0/24")}}, prev, p)
+	want := map[string]string{"victim": "10.244.6.0/24 at 10.0.0.7:1 keepalive 25", "rogue": "10.7.0.0/24 at nowhere"}
+	if diff := cmp.Diff(want, summary(c)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	refused := []string{`Node/rogue: podCIDRs "10.0.0.7/32": covers 10.0.0.7, the endpoint of Node/victim`}
+	if diff := cmp.Diff(refused, lines(rejections)); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+}
+
 func TestFragments(t *testing.T) {
 	static := func(name, endpoint string, cidrs ...string) wgquick.Peer {
 		p := wgquick.Peer{PublicKey: key(name), AllowedIPs: prefixes(cidrs...), PersistentKeepalive: 7, Line: 3}

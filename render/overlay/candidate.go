@@ -48,6 +48,12 @@ func (c *candidate) holdsEndpoint(a netip.Addr) bool {
 	return ok && held.Addr() == a
 }
 
+// isMachine reports whether a is an address of c's own machine.
+func (c *candidate) isMachine(a netip.Addr) bool {
+	is := func(own netip.Addr) bool { return own.Unmap() == a }
+	return slices.ContainsFunc(c.node.InternalIPs, is) || slices.ContainsFunc(c.node.ExternalIPs, is)
+}
+
 func (c *candidate) lastEndpoint() (netip.AddrPort, bool) {
 	if c.last == nil {
 		return netip.AddrPort{}, false
@@ -155,6 +161,7 @@ func (j *judge) hearVPCIP(c *candidate, s said) bool {
 	c.wantEndpoint = netip.AddrPortFrom(addr, cmp.Or(port, defaultPort))
 	if why := neverEndpoint(addr); why != "" {
 		j.rejectEndpoint(c, Never, why)
+		c.wantEndpoint = netip.AddrPort{}
 		return false
 	}
 	return true

@@ -147,9 +147,15 @@ func (j *judge) seatKey(c *candidate) {
 	}
 }
 
-// seatPods writes down the podCIDRs of those mates that have a key, so will be peers: first those that are held.
+// seatPods writes down the podCIDRs of those mates that have a key, so will be peers: first those that are held. No new
+// one covers a machine that is met already: its packets would go to somebody else.
 func (j *judge) seatPods(candidates []*candidate) {
 	for _, held := range [...]bool{true, false} {
+		for _, c := range candidates {
+			if a := c.wantEndpoint.Addr(); !held && c.relation == mate && c.isMachine(a) && c.holdsEndpoint(a) && j.againstEndpoint(c) == "" {
+				j.grantEndpoint(c)
+			}
+		}
 		for _, c := range candidates {
 			for _, p := range c.wantPrefixes {
 				if c.fieldOf(p) != FieldPodCIDRs || c.holdsPrefix(p) != held || c.full(p) || j.against(c, p, !held) != "" {
@@ -174,7 +180,7 @@ func (j *judge) seat(c *candidate) {
 			j.grant(c, p)
 		}
 	}
-	if a := c.wantEndpoint.Addr(); a.IsValid() && c.holdsEndpoint(a) && j.againstEndpoint(c) == "" {
+	if a := c.wantEndpoint.Addr(); a.IsValid() && !c.endpoint.IsValid() && c.holdsEndpoint(a) && j.againstEndpoint(c) == "" {
 		j.grantEndpoint(c)
 	}
 }

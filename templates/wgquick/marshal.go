@@ -27,7 +27,7 @@ func (c *Config) Marshal() ([]byte, error) {
 }
 
 // Marshal is c.Marshal, and what it read back: c with the line numbers of the file. What r read last is best the
-// file that c is to replace.
+// file that c is to replace. The prefixes of c may not be modified any more.
 func (r *Reader) Marshal(c *Config) ([]byte, *Config, error) {
 	for _, s := range c.comments() {
 		if !fitsComment(s) {

@@ -87,9 +87,12 @@ func (o *Objects[T]) signal() {
 
 // shown is what the connection has seen whose Nodes are shown. The zero value: nothing.
 func (o *Objects[T]) shown() sight[T] {
-	c := o.source.showed()
+	c, inUse := o.source.showed(), o.source.inUse()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if c == inUse {
+		maps.DeleteFunc(o.seen, func(old *connection, _ *sight[T]) bool { return old != c })
+	}
 	if v := o.seen[c]; v != nil {
 		return *v
 	}
