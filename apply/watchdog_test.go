@@ -1,38 +1,19 @@
 package apply
 
 import (
-	"net"
-	"path/filepath"
 	"testing"
 	"time"
+
+	"wg-kube/internal/lab"
 )
 
 // The watchdog is told that all is well by the loop itself, and only while none of the interfaces is stuck.
 func TestAStuckInterfaceFeedsNoWatchdog(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "notify")
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	must(t, err)
-	defer l.Close()
-	t.Setenv("NOTIFY_SOCKET", socket)
-	t.Setenv("WATCHDOG_USEC", "30000")
+	fed := lab.Watchdog(t)
 	h := newHouse(t)
 	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
 	d := h.run(t, "wg0")
 	h.eventually(t, "it is looked at", func() bool { return d.Ready() == nil })
-	// fed reports whether the watchdog is within the time that somebody who feeds it takes many times over.
-	fed := func(within time.Duration) bool {
-		for end := time.Now().Add(within); ; {
-			must(t, l.SetReadDeadline(end))
-			b := make([]byte, 4096)
-			n, err := l.Read(b)
-			if err != nil {
-				return false
-			}
-			if string(b[:n]) == "WATCHDOG=1" {
-				return true
-			}
-		}
-	}
 	if !fed(soon) {
 		t.Error("nobody feeds it")
 	}
