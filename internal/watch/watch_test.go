@@ -31,12 +31,6 @@ func TestEveryWayAFolderChangesIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rename := func(t *testing.T, from, to string) {
-		t.Helper()
-		if err := os.Rename(from, to); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, tc := range []struct {
 		name   string
 		watch  string // below the test's folder
@@ -172,12 +166,6 @@ func TestMoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rename := func(t *testing.T, from, to string) {
-		t.Helper()
-		if err := os.Rename(from, to); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, tc := range []struct {
 		name   string
 		change func(t *testing.T, d, elsewhere string) // of d + "a"
@@ -300,5 +288,12 @@ func TestSettler(t *testing.T) {
 	}
 	if d := (&Settler{Quiet: quiet}).Wait(path, stat(), now.Add(-time.Hour)); d != quiet {
 		t.Errorf("a file from the future: wait %v, wanted %v", d, quiet)
+	}
+}
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
 	}
 }
