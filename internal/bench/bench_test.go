@@ -3,18 +3,16 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"image/png"
 	"math"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"wg-kube/internal/lab/golden"
+)
 
 func TestSummarize(t *testing.T) {
 	hundred := make([]float64, 100)
@@ -107,19 +105,7 @@ func TestReport(t *testing.T) {
 		{What: "nothing to compare with", Series: "ours", Size: 10, AtMost: 1, Times: []string{"memory"}},
 	}
 	got := some().Report(tables, targets)
-	const golden = "testdata/report.md"
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Error(d)
-	}
+	golden.Check(t, "testdata/report.md", []byte(got))
 }
 
 func TestJSON(t *testing.T) {

@@ -1,7 +1,6 @@
 package overlay
 
 import (
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,10 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
+	"wg-kube/internal/lab/golden"
 	"wg-kube/templates/wgquick"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const (
 	testdata    = "../../testdata"
@@ -52,18 +50,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := filepath.Join(testdata, "golden", name+".conf")
-			if *update {
-				if err := os.WriteFile(path, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", path, diff)
-			}
+			golden.Check(t, path, got)
 
 			prev, err := wgquick.Parse(path, got)
 			if err != nil {

@@ -300,7 +300,7 @@ func newJudge(t testing.TB) *judge {
 
 // beJudge is the judge's side: a device, and wg-quick in a loop over the standard input.
 func beJudge() error {
-	script, err := filepath.Abs(filepath.Join(golden, "judge.sh"))
+	script, err := filepath.Abs(filepath.Join(testdata, "judge.sh"))
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range append(good, bad...) {
 		f.Add([]byte(s))
 	}
-	files, err := filepath.Glob(filepath.Join(golden, "*.conf"))
+	files, err := filepath.Glob(filepath.Join(testdata, "*.conf"))
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no golden files: %v", err)
 	}

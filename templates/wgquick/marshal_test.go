@@ -1,9 +1,7 @@
 package wgquick_test
 
 import (
-	"flag"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,13 +10,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"wg-kube/internal/lab/golden"
 	"wg-kube/templates/wgquick"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
-
-// golden is where the files are that people read to see what Marshal writes.
-const golden = "../../testdata/wgquick"
+// testdata is where the files are that people read to see what Marshal writes.
+const testdata = "../../testdata/wgquick"
 
 var ignoreLine = cmp.Options{cmpopts.IgnoreFields(wgquick.Interface{}, "Line"), cmpopts.IgnoreFields(wgquick.Peer{}, "Line")}
 
@@ -42,19 +39,7 @@ func TestMarshalGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			file := filepath.Join(golden, name)
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(string(want), string(got)); d != "" {
-				t.Errorf("not as in %s (-want +got):\n%s", file, d)
-			}
+			golden.Check(t, filepath.Join(testdata, name), got)
 			back, err := wgquick.Parse(name, got)
 			if err != nil {
 				t.Fatal(err)

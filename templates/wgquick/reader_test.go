@@ -146,7 +146,7 @@ func FuzzReader(f *testing.F) {
 	}
 	f.Add(b, 400, 30, []byte("\n\n[Peer]\n"))
 	f.Add(b, 700, 0, []byte("\n# refused: somebody\n"))
-	files, err := filepath.Glob(filepath.Join(golden, "*.conf"))
+	files, err := filepath.Glob(filepath.Join(testdata, "*.conf"))
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no golden files: %v", err)
 	}

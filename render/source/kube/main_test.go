@@ -115,11 +115,17 @@ func (c cluster) kubelet(node string) *rest.Config {
 	return c.User("system:node:"+node, "system:nodes")
 }
 
-// letKubelets is the ClusterRole that a spoke needs which uses its kubelet's credential: to list and watch Nodes.
+// letKubelets is what spokes need that use their kubelets' credentials: to list and watch Nodes.
 func (c cluster) letKubelets(verbs ...string) {
 	c.t.Helper()
+	c.letSeeNodes(rbacv1.GroupKind, "system:nodes", verbs...)
+}
+
+// letSeeNodes binds a ClusterRole with these verbs on Nodes to a user or a group.
+func (c cluster) letSeeNodes(kind, who string, verbs ...string) {
+	c.t.Helper()
 	ctx, rbac := context.Background(), typedrbacv1.NewForConfigOrDie(c.Admin())
-	meta := metav1.ObjectMeta{Name: "wg-kube-spokes"}
+	meta := metav1.ObjectMeta{Name: "wg-kube-nodes"}
 	_, err := rbac.ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: verbs},
 	}}, metav1.CreateOptions{})
@@ -129,7 +135,7 @@ func (c cluster) letKubelets(verbs ...string) {
 	_, err = rbac.ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: meta,
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:nodes"}},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: kind, Name: who}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		c.t.Fatal(err)

@@ -1,7 +1,6 @@
 package kube_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -46,7 +45,7 @@ func TestIncumbentsOutliveTheirServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	api.letReaderSeeNodes()
+	api.letSeeNodes(rbacv1.UserKind, "reader", "list", "watch")
 	api.create(node("us", []string{"hub=true"}, nil), good)
 	if err := api.Backup(); err != nil { // of a time when there were Nodes and nothing else
 		t.Fatal(err)
@@ -148,7 +147,7 @@ func TestIncumbentsOutliveTheirServer(t *testing.T) {
 	again("Secrets", func() { api.allow("ns", "secrets") })
 	stays("nobody knows of the Nodes in the emptied server", all)
 	release()
-	api.letReaderSeeNodes()
+	api.letSeeNodes(rbacv1.UserKind, "reader", "list", "watch")
 	api.create(node("us", []string{"hub=true"}, nil))
 	has("there are no Secrets, and nobody knows of the WireGuardPeers", others[:1])
 	api.create(good)
@@ -173,27 +172,6 @@ func holdUp(p *apiserver.Proxy, end string) (release func()) {
 		server.ServeHTTP(w, r)
 	})
 	return func() { close(ready) }
-}
-
-// letReaderSeeNodes binds the ClusterRole that a hub needs.
-func (c cluster) letReaderSeeNodes() {
-	c.t.Helper()
-	ctx, rbac := context.Background(), typedrbacv1.NewForConfigOrDie(c.Admin())
-	meta := metav1.ObjectMeta{Name: "reader-of-nodes"}
-	_, err := rbac.ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"list", "watch"}},
-	}}, metav1.CreateOptions{})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	_, err = rbac.ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: meta,
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "reader"}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		c.t.Fatal(err)
-	}
 }
 
 // forbid takes back what allow gave.
