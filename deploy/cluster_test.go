@@ -1,21 +1,17 @@
 package deploy
 
 import (
-	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/restmapper"
-	"sigs.k8s.io/yaml"
 
+	"wg-kube/internal/lab"
 	"wg-kube/internal/lab/apiserver"
 )
 
@@ -32,36 +28,10 @@ func newCluster(t *testing.T) cluster {
 	return cluster{server, kubernetes.NewForConfigOrDie(server.Admin())}
 }
 
-// apply does what "kubectl apply --server-side -k" does, and takes no field that the server does not know. It returns
-// the version of each object.
-func (c cluster) apply(t *testing.T, dir string) (versions map[string]string) {
+// apply is what an administrator does to install a folder of deploy/. It returns what kubectl says of each object.
+func (c cluster) apply(t *testing.T, dir string) string {
 	t.Helper()
-	groups, err := restmapper.GetAPIGroupResources(discovery.NewDiscoveryClientForConfigOrDie(c.Admin()))
-	must(t, err)
-	mapper := restmapper.NewDiscoveryRESTMapper(groups)
-	client := dynamic.NewForConfigOrDie(c.Admin())
-	versions = map[string]string{}
-	for _, doc := range documents(rendered(t, dir)) {
-		var object unstructured.Unstructured
-		must(t, yaml.Unmarshal(doc, &object.Object))
-		kind := object.GroupVersionKind()
-		mapping, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
-		must(t, err)
-		json, err := object.MarshalJSON()
-		must(t, err)
-		force := true
-		applied, err := client.Resource(mapping.Resource).Namespace(object.GetNamespace()).Patch(t.Context(), object.GetName(),
-			types.ApplyPatchType, json, metav1.PatchOptions{FieldManager: "kubectl", FieldValidation: metav1.FieldValidationStrict, Force: &force})
-		if err != nil {
-			t.Fatalf("%s %s: %v", kind.Kind, object.GetName(), err)
-		}
-		version := applied.GetResourceVersion()
-		if generation := applied.GetGeneration(); generation > 0 { // a controller writes the status
-			version = fmt.Sprint(generation)
-		}
-		versions[kind.Kind+" "+object.GetNamespace()+"/"+object.GetName()] = version
-	}
-	return versions
+	return c.Shell(t, ".", "kubectl apply -k "+dir)
 }
 
 // pod runs, as far as the API server knows, a pod of that account on that node.
@@ -97,15 +67,20 @@ func (c cluster) token(t *testing.T, namespace, account string, to metav1.Object
 	return config
 }
 
-// TestApply applies each overlay, and once more, which changes nothing.
+// TestApply applies each overlay: the second changes nothing of what the first has made, and each, once more, nothing
+// at all.
 func TestApply(t *testing.T) {
 	c := newCluster(t)
 	for _, overlay := range overlays {
 		t.Run(overlay, func(t *testing.T) {
-			first := c.apply(t, "overlays/"+overlay)
-			for object, version := range c.apply(t, "overlays/"+overlay) {
-				if first[object] != version {
-					t.Errorf("%s: applied again, it changes", object)
+			for line := range strings.Lines(c.apply(t, "overlays/"+overlay)) {
+				if !strings.HasSuffix(line, " created\n") && (overlay == overlays[0] || !strings.HasSuffix(line, " unchanged\n")) {
+					t.Errorf("applied for the first time: %s", line)
+				}
+			}
+			for line := range strings.Lines(c.apply(t, "overlays/"+overlay)) {
+				if !strings.HasSuffix(line, " unchanged\n") {
+					t.Errorf("applied again: %s", line)
 				}
 			}
 			set, err := c.AppsV1().DaemonSets("wg-kube").Get(t.Context(), "wg-"+overlay, metav1.GetOptions{})
@@ -124,5 +99,33 @@ func TestApply(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestKubectlKnowsWireGuardPeers: what the README sends a person to, and the columns that say what became of a peer.
+func TestKubectlKnowsWireGuardPeers(t *testing.T) {
+	c := newCluster(t)
+	c.Shell(t, ".", "kubectl apply -k base && kubectl wait --timeout=60s --for=condition=Established crd/wireguardpeers.wireguard.kube")
+	var explained string
+	lab.Eventually(t, hang, "kubectl explains", func() bool { // a moment later
+		explained = c.Shell(t, ".", "kubectl explain wireguardpeer.spec || true")
+		return explained != ""
+	})
+	for _, field := range []string{"publicKey", "endpoint", "allowedIPs", "persistentKeepalive", "presharedKeySecretRef"} {
+		if !strings.Contains(explained, "  "+field+"\t<") {
+			t.Errorf("%s is not explained:\n%s", field, explained)
+		}
+	}
+	c.wireGuardPeer(t, "office", public(1), "10.7.0.0/24")
+	c.Shell(t, ".", `kubectl -n wg-kube patch wgp office --subresource=status --type=merge --patch='{"status":{"conditions":[
+		{"type":"Accepted","status":"True","reason":"PartlyRefused","message":"it says why","lastTransitionTime":"2026-11-22T00:00:00Z"}]}}'`)
+	// It has no endpoint, and some age.
+	got := strings.Fields(c.Shell(t, ".", "kubectl -n wg-kube get wireguardpeers -o wide --no-headers"))
+	want := []string{"office", `["10.7.0.0/24"]`, "True", "PartlyRefused", "AGE", public(1), "it", "says", "why"}
+	if len(got) == len(want) {
+		want[4] = got[4]
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,8 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"wg-kube/internal/lab/apiserver"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -138,16 +139,12 @@ func documented(t testing.TB) (dir string) {
 	return dir
 }
 
-// rendered is what "kubectl kustomize" prints for a folder of deploy/.
+// rendered is a folder of deploy/ as it would be applied.
 func rendered(t testing.TB, dir string) []byte {
 	t.Helper()
-	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionLegacy // kubectl's order: first what others need
-	all, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
+	out, err := exec.Command(apiserver.Kubectl(t), "kustomize", dir).Output()
 	must(t, err)
-	b, err := all.AsYaml()
-	must(t, err)
-	return b
+	return out
 }
 
 // objects decodes manifests into the types of the API: no field may be unknown or set twice. The type of a

@@ -2,21 +2,17 @@ package systemd
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
@@ -76,48 +72,27 @@ func forward(t *testing.T, hub *lab.Host, server string) {
 	}()
 }
 
-// apply creates what the manifests hold that a spoke's credential needs.
-func (c *cluster) apply(t *testing.T, files ...string) {
+// ownCredential is the kubeconfig that the two commands of docs/spoke.md make for the Node spoke.
+func (c *cluster) ownCredential(t *testing.T) (kubeconfig string) {
 	t.Helper()
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		must(t, err)
-		for doc := range strings.SplitSeq(string(b), "\n---\n") {
-			object, _, err := scheme.Codecs.UniversalDeserializer().Decode([]byte(doc), nil, nil)
-			must(t, err)
-			must(t, c.create(t, object))
-		}
+	const first = "\n    kubectl config view "
+	page, err := os.ReadFile("../docs/spoke.md")
+	must(t, err)
+	_, commands, ok := strings.Cut(string(page), first)
+	commands, _, _ = strings.Cut(first+commands, "\n\n")
+	if !ok || !strings.Contains(commands, " edge-7 ") {
+		t.Fatalf("docs/spoke.md has no commands that make a kubeconfig for the Node edge-7: %s", commands)
 	}
+	dir := t.TempDir()
+	c.Shell(t, dir, strings.ReplaceAll(commands, "edge-7", "spoke"))
+	b, err := os.ReadFile(filepath.Join(dir, "wg0.kubeconfig"))
+	must(t, err)
+	return string(b)
 }
 
-func (c *cluster) create(t *testing.T, object runtime.Object) (err error) {
-	ctx, options := t.Context(), metav1.CreateOptions{}
-	switch o := object.(type) {
-	case *corev1.Namespace:
-		_, err = c.CoreV1().Namespaces().Create(ctx, o, options)
-	case *corev1.ServiceAccount:
-		_, err = c.CoreV1().ServiceAccounts(o.Namespace).Create(ctx, o, options)
-	case *rbacv1.ClusterRole:
-		_, err = c.RbacV1().ClusterRoles().Create(ctx, o, options)
-	case *rbacv1.ClusterRoleBinding:
-		_, err = c.RbacV1().ClusterRoleBindings().Create(ctx, o, options)
-	default:
-		err = fmt.Errorf("%T: not looked for here", o)
-	}
-	return err
-}
-
-// token is what "kubectl create token wg-spoke --bound-object-kind=Node" prints.
-func (c *cluster) token(t *testing.T, node string) string {
-	t.Helper()
-	n, err := c.CoreV1().Nodes().Get(t.Context(), node, metav1.GetOptions{})
-	must(t, err)
-	made, err := c.CoreV1().ServiceAccounts("wg-kube").CreateToken(t.Context(), "wg-spoke", &authenticationv1.TokenRequest{
-		Spec: authenticationv1.TokenRequestSpec{
-			BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: n.Name, UID: n.UID},
-		}}, metav1.CreateOptions{})
-	must(t, err)
-	return made.Status.Token
+// throughTheHub is a kubeconfig that reaches the server through the hub.
+func (c *cluster) throughTheHub(kubeconfig string) string {
+	return strings.Replace(kubeconfig, "server: "+c.Admin().Host, "server: https://"+hubUnderlay+":6443\n    tls-server-name: 127.0.0.1", 1)
 }
 
 // kubeconfig reaches the server through the hub, as the user.

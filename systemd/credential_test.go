@@ -5,7 +5,11 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"wg-kube/internal/lab"
 	"wg-kube/internal/lab/systemd"
@@ -33,13 +37,14 @@ func waits(t *testing.T, m *systemd.Machine, what string) {
 
 func TestACredentialOfItsOwn(t *testing.T) {
 	spoke, c := withoutCredential(t)
-	c.apply(t, "../deploy/base/namespace.yaml", "../deploy/base/accounts.yaml", "../deploy/base/nodes.yaml")
+	c.Shell(t, "../deploy", "kubectl apply -k overlays/hub")
+	credential := c.ownCredential(t)
 	spoke.Boot(t)
 	spoke.Run(t, "systemctl", "enable", "--now", "wg-apply", "wg-render@wg0")
 	waits(t, spoke, "waiting for the Nodes")
 
 	// It is root's own, and is taken in when it comes.
-	spoke.Write(t, "/etc/wg-kube/wg0.kubeconfig", c.kubeconfig(t, map[string]string{"token": c.token(t, "spoke")}), 0o600)
+	spoke.Write(t, "/etc/wg-kube/wg0.kubeconfig", c.throughTheHub(credential), 0o600)
 	reaches(t, spoke.Host, hubOverlay)
 	lab.Eventually(t, hang, "its Node carries its key", func() bool {
 		n, err := c.CoreV1().Nodes().Get(t.Context(), "spoke", metav1.GetOptions{})
@@ -47,10 +52,40 @@ func TestACredentialOfItsOwn(t *testing.T) {
 		return n.Annotations["wireguard.kube/public-key"] == spokeKey.Public().String()
 	})
 
+	t.Run("it is worth no more than that", func(t *testing.T) {
+		config, err := clientcmd.RESTConfigFromKubeConfig([]byte(credential))
+		must(t, err)
+		client := kubernetes.NewForConfigOrDie(config)
+		patch := func(node, what string) func() error {
+			return func() error {
+				_, err := client.CoreV1().Nodes().Patch(t.Context(), node, types.MergePatchType, []byte(what), metav1.PatchOptions{})
+				return err
+			}
+		}
+		for name, tc := range map[string]struct {
+			do   func() error
+			want string
+		}{
+			"another Node":  {patch("hub", `{"metadata":{"annotations":{"wireguard.kube/public-key":"x"}}}`), "this is not spoke"},
+			"the hub label": {patch("spoke", `{"metadata":{"labels":{"wireguard.kube/hub":"true"}}}`), "makes itself a hub"},
+			"a foreign key": {patch("spoke", `{"metadata":{"labels":{"example.org/x":"y"}}}`), "and nothing else"},
+			"its spec":      {patch("spoke", `{"spec":{"unschedulable":true}}`), "and nothing else"},
+			"Secrets": {func() error {
+				_, err := client.CoreV1().Secrets("").List(t.Context(), metav1.ListOptions{})
+				return err
+			}, "cannot list"},
+		} {
+			var err error
+			lab.Eventually(t, hang, name+" is refused", func() bool { err = tc.do(); return err != nil }) // fences stand a moment later
+			if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
 	t.Run("another one is taken in as well", func(t *testing.T) {
 		was := pid(t, spoke, "wg-render@wg0")
 		lost := lab.Loss(t, spoke.Host, spoke.Host, spokeOverlay, 100) // the interface stays
-		spoke.Write(t, "/etc/wg-kube/wg0.kubeconfig", c.kubeconfig(t, map[string]string{"token": c.token(t, "spoke") + "x"}), 0o600)
+		spoke.Write(t, "/etc/wg-kube/wg0.kubeconfig", strings.Replace(c.throughTheHub(credential), "token: ", "token: x", 1), 0o600)
 		lab.Eventually(t, hang, "another process", func() bool { now := pid(t, spoke, "wg-render@wg0"); return now != was && now != "0" })
 		waits(t, spoke, "1 peer") // those on disk, whatever the credential is worth
 		reaches(t, spoke.Host, hubOverlay)
@@ -74,7 +109,7 @@ func TestACredentialOfItsOwn(t *testing.T) {
 // the kubelet renews its certificate.
 func TestTheKubeletsCredential(t *testing.T) {
 	spoke, c := withoutCredential(t)
-	c.apply(t, "../deploy/components/kubelet-nodes/nodes.yaml")
+	c.Shell(t, "../deploy", "kubectl apply -f components/kubelet-nodes/nodes.yaml")
 	spoke.Run(t, "cp", "-r", "/usr/local/share/wg-kube/kubelet-credential/.", "/etc/systemd/system")
 	spoke.Boot(t)
 	spoke.Run(t, "systemctl", "enable", "--now", "wg-apply", "wg-render@wg0")

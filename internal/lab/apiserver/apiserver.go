@@ -27,15 +27,15 @@ import (
 	"wg-kube/internal/lab"
 )
 
-// ErrNoBinaries says that kube-apiserver and etcd are not there and cannot be built here.
-var ErrNoBinaries = errors.New("no kube-apiserver and etcd: run internal/lab/apiserver/build.sh to see why")
+// ErrNoBinaries says that kube-apiserver, kubectl and etcd are not there and cannot be built here.
+var ErrNoBinaries = errors.New("no kube-apiserver, kubectl and etcd: run internal/lab/apiserver/build.sh to see why")
 
 // startTimeout is far above the three seconds that it takes on an idle machine.
 const startTimeout = 90 * time.Second
 
 // Server is a running kube-apiserver.
 type Server struct {
-	dir       string
+	bin, dir  string
 	url       string
 	ca        *authority
 	admin     *rest.Config
@@ -66,7 +66,7 @@ func New() (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir}
+	s := &Server{bin: bin, dir: dir}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -88,6 +88,9 @@ func New() (_ *Server, err error) {
 	etcd := "http://" + ports[0]
 	s.url = "https://" + ports[1]
 	s.admin.Host = s.url
+	if err := os.WriteFile(s.kubeconfig(), Kubeconfig(s.admin), 0o600); err != nil {
+		return nil, err
+	}
 	_, port, _ := net.SplitHostPort(ports[1])
 
 	s.etcd = newProcess(filepath.Join(bin, "etcd"),
@@ -236,7 +239,7 @@ func Kubeconfig(c *rest.Config) []byte {
 	return b
 }
 
-// binaries returns the folder that holds kube-apiserver and etcd; it builds them if need be.
+// binaries returns the folder that holds kube-apiserver, kubectl and etcd; it builds them if need be.
 func binaries() (string, error) {
 	if dir := os.Getenv("WGKUBE_APISERVER"); dir != "" { // where there is no go command, as in the User-mode Linux
 		return dir, nil
