@@ -119,6 +119,18 @@ func TestClaims(t *testing.T) {
 				`Node/a: allowed-ips "10.224.0.4/32": covers 10.224.0.4, an address of this node`,
 				`Node/a: allowed-ips "10.224.0.5/32": covers 10.224.0.5, an address of the hub Node/h`,
 				`Node/a: allowed-ips "100.96.0.0/24": overlaps 100.96.0.1/32, held by this node`}},
+		"what hubs say of themselves, and this one does": {us(Hub), Policy{}, []Node{
+			hub("us", "public-key="+key("us").String(), "endpoint=here", "allowed-ips=100.96.0.0/16,x"),
+			hub("f", "public-key="+key("us").String(), "endpoint=127.0.0.1:1", "allowed-ips=0.0.0.0/0,100.96.0.0/16"),
+			hub("g", "public-key=", "vpc-ip=x"), hub("h", "public-key=x", "endpoint=203.0.113.7:51820", "allowed-ips=203.0.113.0/24")},
+			map[string]string{}, []string{
+				`Node/f: allowed-ips "0.0.0.0/0": a default route is not granted to a Node`,
+				`Node/f: endpoint "127.0.0.1:1": lies inside 127.0.0.0/8 (loopback)`,
+				`Node/f: public-key "` + key("us").String() + `": our own key`,
+				`Node/h: allowed-ips "203.0.113.0/24": covers 203.0.113.7, where this Node is reached`,
+				`Node/h: public-key "x": not a key: 44 characters of base64 are wanted`,
+				`Node/us: allowed-ips "x": not a CIDR`,
+				`Node/us: endpoint "here": not IP:port, with a port from 1 to 65535`}},
 		"outside of what peers may claim": {us(Hub), Policy{PeerCIDRs: ofNodes("100.96.0.0/16")}, []Node{node("a", "allowed-ips=100.96.0.2/32,100.0.0.0/8,10.1.1.0/24")},
 			map[string]string{"a": "100.96.0.2/32 at nowhere"}, []string{
 				`Node/a: allowed-ips "10.1.1.0/24": lies outside of what peers may claim`,

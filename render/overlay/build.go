@@ -164,6 +164,9 @@ func (j *judge) candidates(s Snapshot, last []wgquick.Peer) []*candidate {
 			if t.hub(n) && n.Name != j.self.Node {
 				j.writeHub(n)
 			}
+			if t.hub(n) && j.self.Role == Hub {
+				j.hearHub(n)
+			}
 			continue
 		}
 		o := wgquick.Origin{Kind: KindNode, Name: n.Name, UID: n.UID}
