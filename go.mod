@@ -28,6 +28,7 @@ require (
 	gonum.org/v1/plot v0.17.0
 	gopkg.in/ini.v1 v1.67.3
 	k8s.io/api v0.36.3
+	k8s.io/apiextensions-apiserver v0.36.3
 	k8s.io/apimachinery v0.36.3
 	k8s.io/client-go v0.36.3
 	k8s.io/klog/v2 v2.140.0

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"flag"
 	"os"
 	"os/exec"
@@ -13,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -147,27 +147,19 @@ func rendered(t testing.TB, dir string) []byte {
 	return out
 }
 
-// objects decodes manifests into the types of the API: no field may be unknown or set twice. The type of a
-// CustomResourceDefinition is not among them; it is left to the API server.
+// objects decodes manifests into the types of the API: no field may be unknown or set twice.
 func objects(t testing.TB, manifests []byte) (all []runtime.Object) {
 	t.Helper()
-	strict := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
-	for _, doc := range documents(manifests) {
-		if bytes.Contains(doc, []byte("\nkind: CustomResourceDefinition\n")) {
-			continue
-		}
-		object, _, err := strict.Decode(doc, nil, nil)
+	types := runtime.NewScheme()
+	must(t, scheme.AddToScheme(types))
+	must(t, apiextensionsv1.AddToScheme(types))
+	strict := serializer.NewCodecFactory(types, serializer.EnableStrict).UniversalDeserializer()
+	for doc := range strings.SplitSeq(string(manifests), "\n---\n") {
+		object, _, err := strict.Decode([]byte(doc), nil, nil)
 		if err != nil {
 			t.Errorf("%v\n%s", err, doc)
 		}
 		all = append(all, object)
-	}
-	return all
-}
-
-func documents(manifests []byte) (all [][]byte) {
-	for doc := range strings.SplitSeq(string(manifests), "\n---\n") {
-		all = append(all, []byte(doc))
 	}
 	return all
 }

@@ -49,6 +49,7 @@ var rules = []struct {
 	{"cmd/wg-apply", []string{k8s, "sigs.k8s.io/..."}, "what runs as root is small"},
 	{"cmd/wg-apply", []string{wgGo}, "a userspace device is a process of its own, so that wg-apply can be restarted"},
 	{"cmd/wg-render", []string{netlink, nft, wgctrl, wgGo}, "what talks to the network has no hand on the kernel"},
+	{"cmd/wg-render", []string{"k8s.io/apiextensions-apiserver/..."}, "only a test decodes the definition of a WireGuardPeer"},
 	{"cmd/wg-device", []string{k8s, netlink, nft, metrics}, "it carries packets and does nothing else"},
 }
 
