@@ -84,3 +84,17 @@ func (m *Metrics) SourceHeard(source string, last func() time.Time) {
 		return float64(t.Unix())
 	}))
 }
+
+// SourceOutOfTouch reports whether a source cannot be read any more.
+func (m *Metrics) SourceOutOfTouch(source string, why func() error) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "wg_render_source_out_of_touch",
+		Help:        "1 while something of the source cannot be read any more: what was seen last stays.",
+		ConstLabels: prometheus.Labels{"source": source},
+	}, func() float64 {
+		if why() == nil {
+			return 0
+		}
+		return 1
+	}))
+}

@@ -81,7 +81,7 @@ func New(c Config) (*Loop, error) {
 		return nil, err
 	}
 	if source, ok := c.Nodes.(Heard); ok {
-		l.standing.heard = source.LastSync
+		l.standing.source = source
 	}
 	if to, ok := c.Nodes.(Publisher); ok {
 		l.publisher = newPublisher(to, c)
@@ -302,12 +302,16 @@ func (l *Loop) Alive() error {
 	return nil
 }
 
-// Ready returns why the proposal on disk is not what the sources ask for, nil if it is.
+// Ready returns why the proposal on disk is not what the sources ask for, or may not be, nil if it is.
 func (l *Loop) Ready() error {
-	if why := l.unready.Load(); why != nil {
+	why := l.unready.Load()
+	switch {
+	case why == nil:
+		return fmt.Errorf("%s: nothing is proposed yet", l.path())
+	case *why != nil:
 		return *why
 	}
-	return fmt.Errorf("%s: nothing is proposed yet", l.path())
+	return l.standing.outOfTouch()
 }
 
 func pause(ctx context.Context, d time.Duration) {

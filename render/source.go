@@ -57,6 +57,8 @@ type Peers interface {
 type Heard interface {
 	// LastSync is when the API server was last heard of; zero: never.
 	LastSync() time.Time
+	// OutOfTouch returns what cannot be read there any more since the source was synced; nil: nothing.
+	OutOfTouch() error
 }
 
 // Publisher writes what this node says of itself to its own Node. The source that knows an API server is one.

@@ -12,10 +12,14 @@ import (
 // standingEvery is how often the age in the status line is brought up to date.
 const standingEvery = 10 * time.Second
 
-// standing is the line that "systemctl status" shows. It ends with the age of what a remote source of Nodes last
-// said: that it was synced once says nothing of now.
+// silence is how long an API server that is well may say nothing: a watch of which nothing is heard is asked for anew
+// every ten minutes at most.
+const silence = 15 * time.Minute
+
+// standing is the line that "systemctl status" shows. It ends with what cannot be read any more, and with the age of what
+// a remote source of Nodes last said: that it was synced once says nothing of now.
 type standing struct {
-	heard func() time.Time // nil: the source is not remote
+	source Heard // nil: it is not remote
 
 	mu   sync.Mutex
 	line string
@@ -32,23 +36,38 @@ func (s *standing) is(line string) {
 func (s *standing) tell() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	service.Status(s.line + s.age())
+	service.Status(s.line + s.touch())
 }
 
-func (s *standing) age() string {
-	if s.heard == nil {
+func (s *standing) touch() (line string) {
+	if s.source == nil {
 		return ""
 	}
-	at := s.heard()
-	if at.IsZero() {
-		return "; API server not heard yet"
+	if err := s.source.OutOfTouch(); err != nil {
+		line = "; " + err.Error()
 	}
-	return fmt.Sprintf("; API server heard %v ago", time.Since(at).Round(time.Second))
+	at := s.source.LastSync()
+	if at.IsZero() {
+		return line + "; API server not heard yet"
+	}
+	return line + fmt.Sprintf("; API server heard %v ago", time.Since(at).Round(time.Second))
+}
+
+// outOfTouch is why what the source shows may not be what there is by now, nil if it is.
+func (s *standing) outOfTouch() error {
+	if s.source == nil {
+		return nil
+	}
+	at := s.source.LastSync()
+	if err := s.source.OutOfTouch(); err != nil || at.IsZero() || time.Since(at) < silence {
+		return err
+	}
+	return fmt.Errorf("API server heard %v ago", time.Since(at).Round(time.Second))
 }
 
 // run tells the age until ctx is done.
 func (s *standing) run(ctx context.Context) {
-	if s.heard == nil {
+	if s.source == nil {
 		return
 	}
 	t := time.NewTicker(standingEvery)

@@ -1,19 +1,47 @@
 package render
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
 
-func TestAge(t *testing.T) {
-	for want, heard := range map[string]func() time.Time{
-		"":                              nil,
-		"; API server not heard yet":    func() time.Time { return time.Time{} },
-		"; API server heard 2m5s ago":   func() time.Time { return time.Now().Add(-125 * time.Second) },
-		"; API server heard 1h0m0s ago": func() time.Time { return time.Now().Add(-time.Hour) },
+// touch is how long ago a source has heard of its server, -1 never, and what it cannot read.
+type touch struct {
+	age time.Duration
+	err error
+}
+
+func (s touch) LastSync() time.Time {
+	if s.age < 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(-s.age)
+}
+
+func (s touch) OutOfTouch() error { return s.err }
+
+func TestTouch(t *testing.T) {
+	gone := errors.New("cannot read hubs: connection refused")
+	for name, tc := range map[string]struct {
+		source Heard
+		line   string
+		ready  string // why not; "": it is
+	}{
+		"not remote":            {nil, "", ""},
+		"never":                 {touch{-1, nil}, "; API server not heard yet", ""},
+		"lately":                {touch{125 * time.Second, nil}, "; API server heard 2m5s ago", ""},
+		"lately, and not since": {touch{125 * time.Second, gone}, "; cannot read hubs: connection refused; API server heard 2m5s ago", gone.Error()},
+		"long ago":              {touch{time.Hour, nil}, "; API server heard 1h0m0s ago", "API server heard 1h0m0s ago"},
 	} {
-		if got := (&standing{heard: heard}).age(); got != want {
-			t.Errorf("%q; want %q", got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			s := &standing{source: tc.source}
+			if got := s.touch(); got != tc.line {
+				t.Errorf("%q; want %q", got, tc.line)
+			}
+			if got := text(s.outOfTouch()); got != tc.ready {
+				t.Errorf("not ready for %q; want %q", got, tc.ready)
+			}
+		})
 	}
 }

@@ -107,6 +107,7 @@ func (o *options) openNodes(c *render.Config) error {
 	}
 	c.Nodes = nodes
 	c.Metrics.SourceHeard("kube", nodes.LastSync)
+	c.Metrics.SourceOutOfTouch("kube", nodes.OutOfTouch)
 	kube.CountRequests(c.Metrics.Requests())
 	if o.peersNamespace != "" {
 		from := peers.New(nodes, o.peersNamespace)

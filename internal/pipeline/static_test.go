@@ -115,6 +115,7 @@ func TestFailStatic(t *testing.T) {
 		proxy.Use(nil)
 		c.annotate(t, "other-hub", "wireguard.kube/allowed-ips", "10.77.2.0/24")
 		hears(t, "10.77.2.0/24")
+		lab.Eventually(t, recovery, "it says that it is ready", func() bool { return readyz(t, metrics) == http.StatusOK })
 	})
 
 	t.Run("gone, and how long ago is told", func(t *testing.T) {
@@ -125,8 +126,11 @@ func TestFailStatic(t *testing.T) {
 		if heard := gauge(t, metrics, "wg_render_source_heard_timestamp_seconds"); heard == 0 || time.Since(time.Unix(int64(heard), 0)) < time.Second {
 			t.Errorf("heard at %v", heard)
 		}
+		if gauge(t, metrics, "wg_render_source_out_of_touch") != 1 || readyz(t, metrics) != http.StatusServiceUnavailable {
+			t.Error("neither the metric nor /readyz has it")
+		}
 		lab.Eventually(t, hang, "the status has the age", func() bool {
-			age := regexp.MustCompile(`; API server heard (\S+) ago$`).FindStringSubmatch(status.line())
+			age := regexp.MustCompile(`; cannot read .*; API server heard (\S+) ago$`).FindStringSubmatch(status.line())
 			if age == nil {
 				return false
 			}
@@ -268,6 +272,15 @@ func freeAddr(t *testing.T) string {
 	must(t, err)
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// readyz is the status code of what it asks.
+func readyz(t *testing.T, addr string) int {
+	t.Helper()
+	r, err := http.Get("http://" + addr + "/readyz")
+	must(t, err)
+	defer r.Body.Close()
+	return r.StatusCode
 }
 
 // gauge is the value of a metric; 0 if there is none.

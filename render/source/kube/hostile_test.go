@@ -309,6 +309,7 @@ func notes(events []eventsv1.Event) (notes []string) {
 // wholeHub is a hub's wg-render with every source.
 type wholeHub struct {
 	running
+	loop     *render.Loop
 	path     string
 	registry *prometheus.Registry
 }
@@ -362,7 +363,7 @@ func runHub(t *testing.T, credential *rest.Config, ns string) wholeHub {
 			_, _ = io.Copy(os.Stderr, strings.NewReader(string(b)))
 		}
 	})
-	h.Source = server
+	h.Source, h.loop = server, loop
 	return h
 }
 

@@ -152,6 +152,18 @@ func (s *Source) LastSync() time.Time {
 	return view.lastHeard()
 }
 
+// OutOfTouch returns why what Snapshot shows may not be what there is by now: something cannot be read any more, of which
+// what was seen last stays. It is nil until the source is synced.
+func (s *Source) OutOfTouch() error {
+	s.mu.Lock()
+	synced := s.synced
+	s.mu.Unlock()
+	if !synced {
+		return nil
+	}
+	return s.told.first()
+}
+
 // APIServerAddrs are the addresses at which the API server is reached, as far as the credential names them by
 // address and not by name. It is empty while there is no credential.
 func (s *Source) APIServerAddrs() []netip.Addr {

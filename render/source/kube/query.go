@@ -60,6 +60,7 @@ func (q *query[T]) start(ctx context.Context) {
 // waited for in vain, so after a while a plain list is asked for.
 func (q *query[T]) run(ctx context.Context) {
 	if q.selector.none {
+		q.trouble.over(q.kind, q.what) // of the one before
 		close(q.synced)
 		return
 	}

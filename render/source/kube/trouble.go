@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,11 +21,28 @@ import (
 type trouble struct {
 	log *slog.Logger
 	mu  sync.Mutex
-	now map[string]metav1.StatusReason // by watch
+	now map[string]failure // by watch
+}
+
+type failure struct {
+	reason metav1.StatusReason
+	err    error // nil: what is not Nodes may not be read, and is done without
 }
 
 func newTrouble(log *slog.Logger) *trouble {
-	return &trouble{log: log, now: map[string]metav1.StatusReason{}}
+	return &trouble{log: log, now: map[string]failure{}}
+}
+
+// first is the failure of the first watch by name that has one.
+func (t *trouble) first() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, what := range slices.Sorted(maps.Keys(t.now)) {
+		if err := t.now[what].err; err != nil {
+			return fmt.Errorf("cannot read %s: %w", what, err)
+		}
+	}
+	return nil
 }
 
 // over takes in that the watch what runs.
@@ -43,12 +62,17 @@ func (t *trouble) is(kind, what string, err error) error {
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
 		return nil // the ordinary course of a watch
 	}
-	reason := apierrors.ReasonForError(err)
-	err = explain(kind, reason, short(err))
-	if was, ok := t.now[what]; ok && was == reason {
+	now, was := failure{reason: apierrors.ReasonForError(err)}, t.now[what]
+	needed := kind == "Nodes" || !denies(err)
+	err = explain(kind, now.reason, short(err))
+	if needed {
+		now.err = err
+	}
+	_, known := t.now[what]
+	t.now[what] = now
+	if known && was.reason == now.reason {
 		return err
 	}
-	t.now[what] = reason
 	t.log.Error("cannot read "+kind, "op", "watch "+what, "err", err)
 	return err
 }
