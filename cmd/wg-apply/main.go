@@ -22,7 +22,7 @@ import (
 
 func main() {
 	cli.NoCore()
-	os.Exit(cli.Run(root(), os.Args[1:]))
+	os.Exit(cli.Run(new(program).root(), os.Args[1:]))
 }
 
 // program is the flags that every command has.
@@ -59,8 +59,7 @@ func (h *hooks) Set(s string) error {
 	return nil
 }
 
-func root() *cobra.Command {
-	p := &program{}
+func (p *program) root() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "wg-apply",
 		Short: "Make WireGuard interfaces what their wg-quick files say, in place",

@@ -15,43 +15,52 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-// FuzzWhatIsRenderedIsAccepted holds the two halves to their contract: whatever Nodes and others say, wg-render never writes
-// a proposal that "wg-apply check" refuses.
-func FuzzWhatIsRenderedIsAccepted(f *testing.F) {
+func TestWhatIsRenderedIsAccepted(t *testing.T) {
 	for seed := range uint64(300) {
-		f.Add(seed, "10.0.0.0/8\n[Interface]\nPostUp = true")
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { renderedIsAccepted(t, seed, injected) })
 	}
-	f.Fuzz(func(t *testing.T, seed uint64, text string) {
-		r := rand.New(rand.NewPCG(seed, 0))
-		self := overlay.Self{
-			Node: "n0", Role: overlay.Hub, Interface: "wg0", ListenPort: 51820, Keepalive: 25,
-			Address: []netip.Prefix{netip.MustParsePrefix("100.96.0.1/16"), netip.MustParsePrefix("fd96::1/64")},
+}
+
+const injected = "10.0.0.0/8\n[Interface]\nPostUp = true"
+
+// FuzzWhatIsRenderedIsAccepted is the same with other seeds and other texts.
+func FuzzWhatIsRenderedIsAccepted(f *testing.F) {
+	f.Add(uint64(300), injected)
+	f.Fuzz(renderedIsAccepted)
+}
+
+// renderedIsAccepted holds the two halves to their contract: whatever Nodes and others say, wg-render never writes a
+// proposal that "wg-apply check" refuses.
+func renderedIsAccepted(t *testing.T, seed uint64, text string) {
+	r := rand.New(rand.NewPCG(seed, 0))
+	self := overlay.Self{
+		Node: "n0", Role: overlay.Hub, Interface: "wg0", ListenPort: 51820, Keepalive: 25,
+		Address: []netip.Prefix{netip.MustParsePrefix("100.96.0.1/16"), netip.MustParsePrefix("fd96::1/64")},
+	}
+	switch r.IntN(3) {
+	case 0:
+		self.Role, self.Site = overlay.Spoke, "lab"
+	case 1:
+		self.Role, self.Address = overlay.Mesh, nil
+	}
+	path := filepath.Join(t.TempDir(), "wg0.conf")
+	var prev *wgquick.Config
+	for range 3 { // each round from what the one before left on disk
+		c, _ := overlay.Build(self, somebody(r, text), prev, overlay.Policy{Prefix: "wireguard.kube/", From: text})
+		b, err := c.Marshal()
+		if err != nil {
+			t.Fatal(err)
 		}
-		switch r.IntN(3) {
-		case 0:
-			self.Role, self.Site = overlay.Spoke, "lab"
-		case 1:
-			self.Role, self.Address = overlay.Mesh, nil
+		if err := os.WriteFile(path, b, 0o640); err != nil {
+			t.Fatal(err)
 		}
-		path := filepath.Join(t.TempDir(), "wg0.conf")
-		var prev *wgquick.Config
-		for range 3 { // each round from what the one before left on disk
-			c, _ := overlay.Build(self, somebody(r, text), prev, overlay.Policy{Prefix: "wireguard.kube/", From: text})
-			b, err := c.Marshal()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, b, 0o640); err != nil {
-				t.Fatal(err)
-			}
-			if err := apply.Check(path, true); err != nil {
-				t.Fatalf("%v\n%s", err, b)
-			}
-			if prev, err = wgquick.Parse(path, b); err != nil {
-				t.Fatal(err)
-			}
+		if err := apply.Check(path, true); err != nil {
+			t.Fatalf("%v\n%s", err, b)
 		}
-	})
+		if prev, err = wgquick.Parse(path, b); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // somebody says all that Nodes, WireGuardPeers, Secrets and fragments say, in good and in bad faith.

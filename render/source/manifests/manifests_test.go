@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -143,6 +144,7 @@ func TestParseRealList(t *testing.T) {
 	}
 }
 
+// FuzzParse reads any file of manifests: read again it is the same, and a proposal comes of its Nodes.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(node("a") + "---\n" + node("b")))
 	f.Add([]byte(`{"kind":"List","items":[{"kind":"Node","metadata":{"name":"a"}}]}`))
@@ -154,6 +156,11 @@ func FuzzParse(f *testing.F) {
 		again, _ := parse("f.yaml", b, m)
 		if diff := cmp.Diff(m, again, cmp.AllowUnexported(manifest{})); diff != "" {
 			t.Errorf("reading it again changes it (-first +again):\n%s", diff)
+		}
+		self := overlay.Self{Node: "hub", Role: overlay.Hub, Address: []netip.Prefix{netip.MustParsePrefix("100.96.0.1/32")}, ListenPort: 1}
+		c, _ := overlay.Build(self, overlay.Snapshot{Nodes: m.nodes}, nil, overlay.Policy{Prefix: "wireguard.kube/"})
+		if _, err := c.Marshal(); err != nil {
+			t.Error(err)
 		}
 	})
 }

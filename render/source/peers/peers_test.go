@@ -62,6 +62,23 @@ func TestCondition(t *testing.T) {
 	}
 }
 
+// FuzzReadSecret: whatever a Secret is, and whatever of it is asked for, there is a key or a reason, and never both.
+func FuzzReadSecret(f *testing.F) {
+	f.Add([]byte(`{"metadata":{"name":"s"},"data":{"preshared-key":"QUFBQlpJT2l3ZUQvSGoxY2U1cTUyUGNXTlZSemtySFE3dzR0VEd1S3FVZz0K"}}`), "s", "preshared-key")
+	f.Add([]byte(`{"metadata":{"name":"s"},"data":{"psk":"eA=="}}`), "s", "psk")
+	f.Add([]byte(`{"metadata":{"name":5},"data":{"psk":5}}`), "", "psk")
+	f.Fuzz(func(t *testing.T, b []byte, name, key string) {
+		u := &unstructured.Unstructured{}
+		if json.Unmarshal(b, &u.Object) != nil || u.Object == nil {
+			return
+		}
+		p := preshared(&SecretKeyRef{Name: name, Key: key}, []secret{readSecret(u)}, nil)
+		if (p.Err == nil) == p.Key.IsZero() {
+			t.Errorf("%v, and a key: %v", p.Err, !p.Key.IsZero())
+		}
+	})
+}
+
 // FuzzRead: whatever JSON an object is, also one that was stored before its definition asked for any form, a file comes
 // of it.
 func FuzzRead(f *testing.F) {
