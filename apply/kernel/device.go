@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"wg-kube/apply/plan"
@@ -18,14 +17,21 @@ import (
 
 var errNoDevice = errors.New("no WireGuard device")
 
+// wireGuard is what devices are asked through: a wgctrl.Client, and in a test one whose calls fail.
+type wireGuard interface {
+	Device(name string) (*wgtypes.Device, error)
+	ConfigureDevice(name string, cfg wgtypes.Config) error
+	Close() error
+}
+
 // device reads the WireGuard device.
 func (s *System) device(ctx context.Context, iface string) (*wgtypes.Device, error) {
-	return call(ctx, s, iface, func(c *wgctrl.Client) (*wgtypes.Device, error) { return c.Device(iface) })
+	return call(ctx, s, iface, func(c wireGuard) (*wgtypes.Device, error) { return c.Device(iface) })
 }
 
 // configure sends one message's worth of changes.
 func (s *System) configure(ctx context.Context, iface string, cfg wgtypes.Config) error {
-	_, err := call(ctx, s, iface, func(c *wgctrl.Client) (struct{}, error) {
+	_, err := call(ctx, s, iface, func(c wireGuard) (struct{}, error) {
 		return struct{}{}, c.ConfigureDevice(iface, cfg)
 	})
 	return err
@@ -35,7 +41,7 @@ func (s *System) configure(ctx context.Context, iface string, cfg wgtypes.Config
 // with the first link. It gives up when ctx is done or the time is out. Then the client is closed: that ends the wait
 // for an answer of the kernel that was lost. A userspace device that hangs blocks f all the same, and later calls wait
 // behind the one that hangs instead of adding to it.
-func call[T any](ctx context.Context, s *System, iface string, f func(*wgctrl.Client) (T, error)) (T, error) {
+func call[T any](ctx context.Context, s *System, iface string, f func(wireGuard) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	type result struct {
@@ -44,7 +50,7 @@ func call[T any](ctx context.Context, s *System, iface string, f func(*wgctrl.Cl
 	}
 	turn, done := s.turn(iface), make(chan result, 1)
 	go func() {
-		c, err := wgctrl.New() // asks the kernel too, and nobody waits behind that
+		c, err := s.open() // asks the kernel too, and nobody waits behind that
 		if err != nil {
 			done <- result{err: err}
 			return

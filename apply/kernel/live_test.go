@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.zx2c4.com/wireguard/wgctrl"
 
 	"wg-kube/apply/plan"
 	"wg-kube/internal/lab"
@@ -311,13 +310,13 @@ func TestACallWithoutAnAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		ask := func(f func(c *wgctrl.Client)) error {
-			_, err := call(t.Context(), s, "wg0", func(c *wgctrl.Client) (int, error) { f(c); return 0, nil })
+		ask := func(f func(c wireGuard)) error {
+			_, err := call(t.Context(), s, "wg0", func(c wireGuard) (int, error) { f(c); return 0, nil })
 			return err
 		}
-		question := func(*wgctrl.Client) {}
+		question := func(wireGuard) {}
 		answer := make(chan struct{})
-		for _, f := range []func(*wgctrl.Client){func(*wgctrl.Client) { <-answer }, question} { // the second waits behind the first
+		for _, f := range []func(wireGuard){func(wireGuard) { <-answer }, question} { // the second waits behind the first
 			if err := ask(f); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("it does not wait: %v", err)
 			}
@@ -327,7 +326,7 @@ func TestACallWithoutAnAnswer(t *testing.T) {
 		if !lab.HasKernelWireGuard(t) {
 			return
 		}
-		lost := func(c *wgctrl.Client) { // what waits for the kernel is woken when the client is closed
+		lost := func(c wireGuard) { // what waits for the kernel is woken when the client is closed
 			for err := error(fs.ErrNotExist); errors.Is(err, fs.ErrNotExist); time.Sleep(time.Millisecond) {
 				_, err = c.Device("wg7")
 			}

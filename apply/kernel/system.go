@@ -19,6 +19,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
 
 	"wg-kube/apply/plan"
 )
@@ -37,8 +38,9 @@ type System struct {
 	cfg    Config
 	handle *netlink.Handle
 	ways   *ways
-	dumps  map[int]*nl.SocketHandle // a socket of its own, with strict checks: the kernel filters what it dumps
-	unread int                      // bytes of events that the kernel may queue
+	dumps  map[int]*nl.SocketHandle  // a socket of its own, with strict checks: the kernel filters what it dumps
+	unread int                       // bytes of events that the kernel may queue
+	open   func() (wireGuard, error) // a new client
 
 	mu    sync.Mutex
 	turns map[string]chan struct{} // one call at a time to a device that may hang
@@ -75,6 +77,7 @@ func New(cfg Config) (*System, error) {
 		ways:   ways,
 		dumps:  map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: sock}},
 		unread: maxUnread,
+		open:   func() (wireGuard, error) { return wgctrl.New() },
 		turns:  map[string]chan struct{}{},
 	}, nil
 }
