@@ -3,10 +3,12 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
-// Accept promotes the proposal as it is, with nothing held, and returns what that changes in the file in force, for
-// people. A daemon that runs sees the file change; without one, Once applies it. That somebody names the interface
+// Accept promotes the proposal with nothing held of what was seen, which the file in force marks or, where nobody has
+// promoted it yet, Preview shows. What else it drops by now is measured like any other, from then on. Accept returns
+// what that changes in the file in force, for people. A daemon that runs sees the file change; without one, Once applies it. That somebody names the interface
 // is enough for it to take this one proposal.
 func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 	c.Proposed = []string{name}
@@ -34,7 +36,12 @@ func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 		return nil, err
 	}
 	said := changes(f, next)
-	_, err = f.write(next)
+	for _, h := range next.held {
+		said = append(said, fmt.Sprintf("held, as it came later (%s): %s", next.why, h))
+	}
+	if _, err = f.write(next); err == nil {
+		err = f.past.forget()
+	}
 	return said, err
 }
 

@@ -36,7 +36,7 @@ func BenchmarkPromote(b *testing.B) {
 			inForce, next := config(peers(1, n)...), proposal(peers(1, n+1)...)
 			b.ReportAllocs()
 			for b.Loop() {
-				if c, held, err := Promote(inForce, next, Guard{MaxShrink: 0.5, MaxPeers: n + 1}); err != nil || len(held) > 0 || len(c.Peers) != n+1 {
+				if c, held, _, err := Promote(inForce, next, Guard{MaxShrink: 0.5, MaxPeers: n + 1}); err != nil || len(held) > 0 || len(c.Peers) != n+1 {
 					b.Fatalf("%d peers, %d held, %v", len(c.Peers), len(held), err)
 				}
 			}

@@ -26,6 +26,7 @@ type Config struct {
 	Proposed   []string // the interfaces that take proposals
 
 	MaxShrink      float64       // see Guard
+	ShrinkWindow   time.Duration // see past; zero: a proposal is measured against what is in force alone
 	MaxPeers       int           // see Guard
 	Resync         time.Duration // how often a device is looked at when nothing happens; zero: never
 	Settle         time.Duration // how long a file without an end mark has to be quiet that was not renamed into its place
@@ -44,6 +45,7 @@ type Config struct {
 	Lookup       func(ctx context.Context, host string) ([]netip.Addr, error) // nil: the system's resolver
 	Log          *slog.Logger
 
+	clock func() time.Time       // nil: the system's
 	moved func(fs.FileInfo) bool // see watch.Settler; nil: nobody watches
 }
 
@@ -106,6 +108,14 @@ func impossible(name string) bool { return wgquick.CheckName(name) != nil }
 func sorted(names []string) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// now is the time by which proposals are held.
+func (c Config) now() time.Time {
+	if c.clock != nil {
+		return c.clock()
+	}
+	return time.Now()
 }
 
 func (c Config) takesProposals(iface string) bool { return slices.Contains(c.Proposed, iface) }

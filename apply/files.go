@@ -24,7 +24,9 @@ type files struct {
 	path           string // of the file in force
 	proposalPath   string
 	takesProposals bool
-	guard          Guard // but for what a person says
+	guard          Guard // but for what a person says, and what was
+	past           past
+	now            func() time.Time
 
 	settle         watch.Settler
 	inForce        parsed
@@ -42,12 +44,18 @@ type parsed struct {
 }
 
 func (c Config) files(iface string) *files {
+	window := c.ShrinkWindow
+	if c.MaxShrink >= 1 {
+		window = 0
+	}
 	return &files{
 		name:           iface,
 		path:           filepath.Join(c.Dir, iface+".conf"),
 		proposalPath:   filepath.Join(c.Proposals, iface+".conf"),
 		takesProposals: c.takesProposals(iface),
-		guard:          Guard{From: filepath.Join(c.Proposals, iface+".conf"), MaxShrink: c.MaxShrink, MaxPeers: c.MaxPeers},
+		guard:          Guard{From: filepath.Join(c.Proposals, iface+".conf"), MaxShrink: c.MaxShrink, MaxPeers: c.MaxPeers, Window: window},
+		past:           past{path: filepath.Join(c.RunDir, iface+".past"), window: window},
+		now:            c.now,
 		settle:         watch.Settler{Quiet: c.Settle, Moved: c.moved},
 		proposalReader: wgquick.Reader{Allow: Allowed()},
 	}
@@ -137,8 +145,11 @@ type draft struct {
 	config  *wgquick.Config
 	want    plan.Desired // what it means
 	held    []Held
+	why     string   // of held; empty: nothing is held anew
 	refused []string // what the machine cannot have, and is left out
 	b       []byte   // config as a file; nil: not written down yet
+	at      time.Time
+	accept  bool // by a person
 }
 
 // next drafts the next file in force, as far as files can tell; nil: there is no proposal to make it of. key is the
@@ -161,13 +172,17 @@ func (f *files) next(key wgquick.SecretKey, accept bool) (*draft, error) {
 	if base.Interface.PrivateKey.IsZero() {
 		base.Interface.PrivateKey = key
 	}
-	g := f.guard
-	g.Accept, g.Now = accept, time.Now()
-	next, held, err := Promote(base, f.proposal.config, g)
+	d, g := &draft{at: f.now(), accept: accept}, f.guard
+	var err error
+	if g.Past, err = f.past.at(d.at); err != nil {
+		return nil, err
+	}
+	g.Accept, g.Now = accept, d.at
+	d.config, d.held, d.why, err = Promote(base, f.proposal.config, g)
 	if err != nil {
 		return nil, err
 	}
-	return &draft{config: next, held: held}, nil
+	return d, nil
 }
 
 // letGo takes out of what is held what the machine cannot have, and is no longer in the file for that: wg-quick could
@@ -216,6 +231,11 @@ func (f *files) write(d *draft) (changed bool, err error) {
 	path, err := f.target()
 	if err != nil {
 		return false, err
+	}
+	if f.inForce.config != nil && !d.accept {
+		if err := f.past.leave(f.inForce.config.Peers, d.at); err != nil {
+			return false, err
+		}
 	}
 	if err := atomicfile.Write(path, d.b, 0o600); err != nil {
 		return false, err

@@ -51,6 +51,7 @@ type promotion struct {
 	proposal, inForce string
 	resolved          map[string]netip.AddrPort // the names in the proposal
 	held              []Held
+	why               string   // of held; empty: it is not known any more
 	refused           []string // what the machine cannot have of the proposal
 	err               error
 }
@@ -89,7 +90,7 @@ func (c Config) newIface(name string, wake func()) *iface {
 		status: status.Status{Interface: name},
 	}
 	i.remembered()
-	i.promoted.held = i.status.Held
+	i.promoted.held, i.promoted.why = i.status.Held, i.status.HeldWhy
 	return i
 }
 
@@ -256,7 +257,7 @@ func (i *iface) tidy() {
 	}
 	i.tidied = true
 	err := errors.Join(i.files.tidy(), i.Keys(i.name).tidy(),
-		atomicfile.RemoveLeftovers(i.statusFile(i.name)), atomicfile.RemoveLeftovers(i.downFile(i.name)))
+		atomicfile.RemoveLeftovers(i.statusFile(i.name)), atomicfile.RemoveLeftovers(i.files.past.path), atomicfile.RemoveLeftovers(i.downFile(i.name)))
 	if err != nil {
 		i.log.Warn("note", "err", err)
 	}
@@ -276,7 +277,7 @@ func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey, dev
 	case f.proposal.config == nil, i.promoted.err != nil, !now.again(i.promoted), device && leftOut > 0:
 		i.promoted = i.tryPromote(ctx, key, now)
 	}
-	l.status.Held = i.promoted.held
+	l.status.Held, l.status.HeldWhy = i.promoted.held, i.promoted.why
 	l.refuse(notForProposal, i.promoted.refused)
 	if errors.As(i.promoted.err, new(syscall.Errno)) { // no fault of the proposal
 		l.fail(i.promoted.err)
@@ -292,13 +293,16 @@ func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey, dev
 // tryPromote is promote, whatever came of it before. now is what there is to compare.
 func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promotion) promotion {
 	f, was := i.files, i.promoted
-	now.held = i.status.Held
+	now.held, now.why = i.status.Held, i.status.HeldWhy
 	next, err := i.draft(ctx, key, false)
 	if err = cmp.Or(err, ctx.Err()); err != nil || next == nil {
 		now.err = err
 		return now
 	}
 	now.held, now.refused = next.held, next.refused
+	if now.why = cmp.Or(next.why, now.why); len(now.held) == 0 {
+		now.why = ""
+	}
 	if was.err == nil && now.again(was) && slices.Equal(now.refused, was.refused) {
 		return was // the machine has not changed either
 	}

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ func (c Config) Preview(ctx context.Context, name string) (Preview, error) {
 	i.names.ask(ctx, f.inForce.config, f.proposal.config)
 	i.names.first(ctx, nameWait)
 	var p Preview
-	config, held := f.inForce.config, f.held(i.status)
+	config, held, why := f.inForce.config, f.held(i.status), i.status.HeldWhy
 	if f.takesProposals {
 		key, made, err := c.choose(f, i.status.PublicKey)
 		if err != nil {
@@ -76,9 +77,12 @@ func (c Config) Preview(ctx context.Context, name string) (Preview, error) {
 		}
 		if next != nil {
 			p.File = append(p.File, changes(f, next)...)
-			config, held = next.config, next.held
+			config, held, why = next.config, next.held, cmp.Or(next.why, why)
 			p.Later = next.refused
 		}
+	}
+	if len(held) > 0 && why != "" {
+		p.Held = append(p.Held, why)
 	}
 	for _, h := range held {
 		p.Held = append(p.Held, fmt.Sprintf("%s; let go by: wg-apply accept %s", h, name))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"wg-kube/templates/status"
@@ -28,13 +29,16 @@ func Allowed() wgquick.Allow {
 // Guard is how far a proposal may go without a person.
 type Guard struct {
 	From      string    // the path of the proposal, for the head of the file
-	MaxShrink float64   // the part of the peers, or of the prefixes, that may go at once; see few
+	MaxShrink float64   // the part of the peers, or of the prefixes, that may go within Window; see few
 	MaxPeers  int       // how many peers there may be, and prefixesAPeer times as many prefixes; zero: any number
-	Accept    bool      // a person has looked: nothing is held
+	Accept    bool      // a person has looked: what is marked as held goes, or where nothing is, all that is to go
 	Now       time.Time // what is held from now on is held since
+
+	Window time.Duration    // see past
+	Past   [][]wgquick.Peer // what was in force within it, at one moment or another
 }
 
-// few is the number of peers, or of prefixes, that may always go at once, as long as one peer is left.
+// few is the number of peers, or of prefixes, that may always go, as long as one peer is left.
 const few = 3
 
 // prefixesAPeer is how many prefixes a peer has at most, taken over all of them.
@@ -63,20 +67,21 @@ type Held = status.Held
 // Promote returns the next file in force. It is the proposal, with the private key of the file in force, and with
 // the peers and prefixes in it whose removal waits for a person.
 //
-// A change that leaves no peer, or that drops more than MaxShrink of the peers or of the prefixes (and more than
-// few), has its removals held; what it adds goes through. What is held stays held, however the proposal changes,
-// until it is back in the proposal or is accepted. A prefix that another peer has in the proposal has moved and is
-// not lost; nor is a peer that came back under its name with a new key.
+// A change that leaves no peer, or after which more than MaxShrink of the peers or of the prefixes are gone (and more
+// than few), of those in force now or of those at any moment of the Past, has its removals held, and why says so; what
+// it adds goes through. What is held stays held, however the proposal changes, until it is back in the proposal or is
+// accepted. A prefix that another peer has in the proposal has moved and is not lost; nor is a peer that came back
+// under its name with a new key.
 //
 // Lines are those of the proposal; what is held has none.
 //
 // inForce is never nil: where there is no file yet it is an interface with nothing but its private key. The error is
 // that of a proposal that makes no sense here; what no file can say is for Marshal to find.
-func Promote(inForce, proposal *wgquick.Config, g Guard) (*wgquick.Config, []Held, error) {
+func Promote(inForce, proposal *wgquick.Config, g Guard) (next *wgquick.Config, held []Held, why string, err error) {
 	if err := g.tooMuch(proposal); err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
-	next := &wgquick.Config{
+	next = &wgquick.Config{
 		Head: fileHead(g.From, proposal.Head),
 		Interface: wgquick.Interface{
 			PrivateKey: inForce.Interface.PrivateKey,
@@ -90,16 +95,13 @@ func Promote(inForce, proposal *wgquick.Config, g Guard) (*wgquick.Config, []Hel
 		End:     true,
 	}
 	if len(next.Interface.Address) == 0 && len(inForce.Interface.Address) > 0 {
-		return nil, nil, fmt.Errorf("%s: [Interface]: Address: missing, and the interface has one", g.From)
+		return nil, nil, "", fmt.Errorf("%s: [Interface]: Address: missing, and the interface has one", g.From)
 	}
 	for i := range next.Peers {
 		next.Peers[i].Held = time.Time{} // not the proposal's to say
 	}
-	var held []Held
-	if !g.Accept {
-		held = hold(next, waiting(removals(inForce, proposal), inForce, proposal, g), g.Now)
-	}
-	return next, held, nil
+	rs, why := waiting(inForce, proposal, g)
+	return next, hold(next, rs, g.Now), why, nil
 }
 
 // removal is what a proposal takes away from one peer in force.
@@ -109,41 +111,50 @@ type removal struct {
 	prefixes []netip.Prefix // those that nobody has in the proposal
 }
 
-// removals compares the file in force with a proposal, in the order of the file.
-func removals(inForce, proposal *wgquick.Config) []removal {
-	claimed := make(map[netip.Prefix]bool, len(proposal.Peers))
-	for i := range proposal.Peers {
-		for _, a := range proposal.Peers[i].AllowedIPs {
-			claimed[a] = true
+// taken is a proposal as it looks to those that it takes something from.
+type taken struct {
+	peers  []wgquick.Peer
+	byKey  map[wgquick.PublicKey]int // indices
+	owners map[netip.Prefix]int
+}
+
+func takenBy(proposal *wgquick.Config) taken {
+	t := taken{proposal.Peers, make(map[wgquick.PublicKey]int, len(proposal.Peers)), make(map[netip.Prefix]int, len(proposal.Peers))}
+	for i := range t.peers {
+		t.byKey[t.peers[i].PublicKey] = i
+		for _, a := range t.peers[i].AllowedIPs {
+			t.owners[a] = i
 		}
 	}
-	heir := heirs(inForce.Peers, proposal.Peers)
+	return t
+}
+
+// from is what the proposal takes away from peers, in their order.
+func (t taken) from(peers []wgquick.Peer) []removal {
+	heir := t.heirs(peers)
 	var out []removal
-	for i, p := range inForce.Peers {
-		r := removal{peer: p, heir: heir[i]}
-		for _, a := range p.AllowedIPs {
-			if !claimed[a] {
+	for i := range peers {
+		r := removal{heir: heir[i]}
+		for _, a := range peers[i].AllowedIPs {
+			if _, ok := t.owners[a]; !ok {
 				r.prefixes = append(r.prefixes, a)
 			}
 		}
 		if r.heir < 0 || len(r.prefixes) > 0 {
+			r.peer = peers[i]
 			out = append(out, r)
 		}
 	}
 	return out
 }
 
-// heirs finds for each peer the same one in next: by its key, or else, when its key has changed, by an origin that
-// only one peer has on each side. -1: there is none.
-func heirs(peers, next []wgquick.Peer) []int {
-	byKey := make(map[wgquick.PublicKey]int, len(next))
-	for i := range next {
-		byKey[next[i].PublicKey] = i
-	}
-	out := make([]int, len(peers))
+// heirs finds for each peer the same one in the proposal: by its key, or else, when its key has changed, by an origin
+// that only one peer has on each side. -1: there is none.
+func (t taken) heirs(peers []wgquick.Peer) []int {
+	next, out := t.peers, make([]int, len(peers))
 	for i := range peers {
 		out[i] = -1
-		if j, ok := byKey[peers[i].PublicKey]; ok {
+		if j, ok := t.byKey[peers[i].PublicKey]; ok {
 			out[i] = j
 		}
 	}
@@ -170,34 +181,81 @@ func heirs(peers, next []wgquick.Peer) []int {
 	return out
 }
 
-// waiting returns the removals that have to wait: those that already do, and all of them when the others together
-// are too much.
-func waiting(rs []removal, inForce, proposal *wgquick.Config, g Guard) []removal {
-	peers, prefixes := len(inForce.Peers), 0
-	for _, p := range inForce.Peers {
-		prefixes += len(p.AllowedIPs)
-	}
-	var held []removal
-	var gone, lost int
+// waiting returns the removals that have to wait: those that already do, and all of them when with the others too much
+// would be gone. why is empty if nothing is held that was not before.
+func waiting(inForce, proposal *wgquick.Config, g Guard) (rs []removal, why string) {
+	t := takenBy(proposal)
+	rs = t.from(inForce.Peers)
+	var held, fresh []removal
 	for _, r := range rs {
-		n := 0
-		if r.heir < 0 {
-			n = 1
-		}
-		if !r.peer.Held.IsZero() { // it is not there any more, as far as the next change is concerned
+		if r.peer.Held.IsZero() {
+			fresh = append(fresh, r)
+		} else {
 			held = append(held, r)
-			peers -= n
-			prefixes -= len(r.prefixes)
+		}
+	}
+	seen := g.Accept && len(held) == 0 // in a preview: nothing is marked yet
+	if g.Accept {
+		rs, held, g.Past = fresh, nil, nil
+	}
+	if len(fresh) == 0 || seen {
+		return held, ""
+	}
+	if why = g.tooFew(inForce.Peers, rs, t); why == "" {
+		return held, ""
+	}
+	return rs, why + " would go"
+}
+
+// tooFew says of what the proposal leaves too little, of what is in force now or was lately, and "" if it does not. What
+// waits already is not there, as far as this is concerned.
+func (g Guard) tooFew(inForce []wgquick.Peer, rs []removal, t taken) string {
+	waits := map[wgquick.PublicKey]bool{}
+	for i := range inForce {
+		if !inForce[i].Held.IsZero() {
+			waits[inForce[i].PublicKey] = true
+		}
+	}
+	if what := g.shrinks(inForce, rs, waits); what != "" {
+		return what + " at once"
+	}
+	for _, was := range g.Past {
+		if what := g.shrinks(was, t.from(was), waits); what != "" {
+			return what + " of the last " + strings.Replace(g.Window.String(), "m0s", "m", 1)
+		}
+	}
+	if len(t.peers) == 0 {
+		return "the last peer"
+	}
+	return ""
+}
+
+// shrinks says how much of peers goes with rs, if that is too much.
+func (g Guard) shrinks(peers []wgquick.Peer, rs []removal, waits map[wgquick.PublicKey]bool) string {
+	var all, gone, prefixes, lost int
+	for i := range peers {
+		if !waits[peers[i].PublicKey] {
+			all++
+			prefixes += len(peers[i].AllowedIPs)
+		}
+	}
+	for _, r := range rs {
+		if waits[r.peer.PublicKey] {
 			continue
 		}
-		gone += n
+		if r.heir < 0 {
+			gone++
+		}
 		lost += len(r.prefixes)
 	}
 	tooMuch := func(n, of int) bool { return n > few && float64(n) > g.MaxShrink*float64(of) }
-	if tooMuch(gone, peers) || tooMuch(lost, prefixes) || len(proposal.Peers) == 0 && len(inForce.Peers) > 0 {
-		return rs
+	switch {
+	case tooMuch(gone, all):
+		return fmt.Sprintf("%d of %d peers", gone, all)
+	case tooMuch(lost, prefixes):
+		return fmt.Sprintf("%d of %d prefixes", lost, prefixes)
 	}
-	return held
+	return ""
 }
 
 // hold puts what waits back into next, and returns it in the order of that file.

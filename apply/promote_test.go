@@ -17,7 +17,7 @@ import (
 var (
 	now     = time.Date(2026, 11, 21, 22, 0, 0, 0, time.UTC)
 	earlier = now.Add(-time.Hour)
-	guard   = Guard{From: "/var/lib/wg-render/wg0.conf", MaxShrink: 0.5, Now: now}
+	guard   = Guard{From: "/var/lib/wg-render/wg0.conf", MaxShrink: 0.5, Now: now, Window: 10 * time.Minute}
 )
 
 func key(n int) (k wgquick.PublicKey) {
@@ -138,7 +138,7 @@ func TestPromote(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			next, held, err := Promote(config(tt.inForce...), proposal(tt.proposal...), guard)
+			next, held, _, err := Promote(config(tt.inForce...), proposal(tt.proposal...), guard)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -159,7 +159,7 @@ func TestPromoteInterface(t *testing.T) {
 	p.Head = []string{wgquick.ProposalHead, "From a test."}
 	p.Refused = []string{"Node/x: public-key: no key"}
 	p.Interface.ListenPort, p.Interface.MTU = 1, 1400
-	next, _, err := Promote(inForce, p, guard)
+	next, _, _, err := Promote(inForce, p, guard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestPromoteKeepsLines(t *testing.T) {
 	p.Interface.Line, p.Peers[0].Line = 3, 7
 	was := config(peer(2))
 	was.Peers[0].Held, was.Peers[0].Line = earlier, 99
-	next, _, err := Promote(was, p, guard)
+	next, _, _, err := Promote(was, p, guard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,32 +193,35 @@ func TestPromoteKeepsLines(t *testing.T) {
 func TestPromoteKeepsAnAddress(t *testing.T) {
 	p := proposal(peers(1, 1)...)
 	p.Interface.Address = nil
-	if _, _, err := Promote(config(peers(1, 1)...), p, guard); err == nil {
+	if _, _, _, err := Promote(config(peers(1, 1)...), p, guard); err == nil {
 		t.Error("a proposal without Address takes it off the interface")
 	}
 }
 
 // FuzzPromote draws two files from bytes and checks what must hold for any two.
 func FuzzPromote(f *testing.F) {
-	f.Add([]byte{}, []byte{})
-	f.Add([]byte{1, 2, 3, 4, 5, 6}, []byte{1})
-	f.Add([]byte{1, 2, 3, 4, 5, 6, 0x81}, []byte{7, 8, 9, 10, 11, 12, 13, 14})
-	f.Add([]byte{0x81, 0x42, 3}, []byte{0x41, 0xc2})
-	f.Fuzz(func(t *testing.T, a, b []byte) {
+	f.Add([]byte{}, []byte{}, []byte{})
+	f.Add([]byte{1, 2, 3, 4, 5, 6}, []byte{1}, []byte{})
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 0x81}, []byte{7, 8, 9, 10, 11, 12, 13, 14}, []byte{1, 2, 3, 4})
+	f.Add([]byte{0x81, 0x42, 3}, []byte{0x41, 0xc2}, []byte{0x42})
+	f.Add([]byte{1, 2, 3, 4}, []byte{1, 2, 3, 9}, []byte{1, 2, 3, 4, 5, 6, 7})
+	f.Fuzz(func(t *testing.T, a, b, c []byte) {
 		inForce, p := config(draw(a)...), proposal(draw(b)...)
+		g := guard
+		g.Past = [][]wgquick.Peer{draw(c)}
 		for i := range p.Peers {
 			p.Peers[i].Held = time.Time{}
 		}
-		next, held, err := Promote(inForce, p, guard)
+		next, held, why, err := Promote(inForce, p, g)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := next.Marshal(); err != nil {
 			t.Error(err)
 		}
-		later := guard
+		later := g
 		later.Now = now.Add(time.Hour)
-		again, heldAgain, err := Promote(next, p, later)
+		again, heldAgain, whyAgain, err := Promote(next, p, later)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,6 +230,16 @@ func FuzzPromote(f *testing.F) {
 		}
 		if diff := cmp.Diff(held, heldAgain, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 			t.Errorf("promoting again holds something else (-once +twice):\n%s", diff)
+		}
+		if whyAgain != "" || why != "" && len(held) == 0 {
+			t.Errorf("%d are held because %q, and again because %q", len(held), why, whyAgain)
+		}
+		alone, _, _, err := Promote(inForce, p, guard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(next.Peers) < len(alone.Peers) {
+			t.Errorf("with a past less is held: %q, without %q", picture(next), picture(alone))
 		}
 		has := map[netip.Prefix]wgquick.PublicKey{}
 		there := map[wgquick.PublicKey]bool{}
@@ -257,9 +270,9 @@ func FuzzPromote(f *testing.F) {
 		if len(inForce.Peers) > 0 && len(next.Peers) == 0 {
 			t.Error("no peer is left")
 		}
-		accept := guard
+		accept := g
 		accept.Accept = true
-		accepted, _, err := Promote(next, p, accept)
+		accepted, _, _, err := Promote(next, p, accept)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +319,7 @@ func TestPromoteBounds(t *testing.T) {
 		"a prefix too many": {proposal(peer(1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)),
 			"/var/lib/wg-render/wg0.conf: 13 prefixes: more than 12, 4 for each of --max-peers"},
 	} {
-		_, _, err := Promote(config(), c.proposal, g)
+		_, _, _, err := Promote(config(), c.proposal, g)
 		if got := fmt.Sprint(err); got != c.want && (err != nil || c.want != "") {
 			t.Errorf("%s: %s, want %q", name, got, c.want)
 		}

@@ -31,7 +31,7 @@ func (was *said) say(log *slog.Logger, s status.Status) {
 		say(line, func() { log.Warn(line) })
 	}
 	if len(s.Held) > 0 {
-		line := heldLine(s.Interface, s.Held)
+		line := heldLine(s)
 		say(line, func() { log.Warn("held", "err", line) })
 	}
 	if s.Waiting != "" {
@@ -40,9 +40,9 @@ func (was *said) say(log *slog.Logger, s status.Status) {
 	*was = now
 }
 
-// heldLine names the command that lets go what is held.
-func heldLine(iface string, held []Held) string {
-	peers, prefixes := countHeld(held)
+// heldLine says why something is held, and names the command that lets it go.
+func heldLine(s status.Status) string {
+	peers, prefixes := countHeld(s.Held)
 	var what []string
 	if peers > 0 {
 		what = append(what, count(peers, "peer", "peers"))
@@ -50,7 +50,11 @@ func heldLine(iface string, held []Held) string {
 	if prefixes > 0 {
 		what = append(what, count(prefixes, "prefix", "prefixes"))
 	}
-	return fmt.Sprintf("no longer in the proposal, and kept: %s; let go by: wg-apply accept %s", strings.Join(what, " and "), iface)
+	line := fmt.Sprintf("no longer in the proposal, and kept: %s; let go by: wg-apply accept %s", strings.Join(what, " and "), s.Interface)
+	if s.HeldWhy != "" {
+		line = s.HeldWhy + "; " + line
+	}
+	return line
 }
 
 // count is a number of things.

@@ -3,6 +3,7 @@ package apply
 import (
 	"strings"
 	"testing"
+
 	"wg-kube/templates/status"
 )
 
@@ -35,9 +36,13 @@ func TestHeldLine(t *testing.T) {
 		"kept: 1 prefix;":             {{Prefixes: prefixes[:1]}},
 		"kept: 1 peer and 2 prefixes": {{}, {Prefixes: prefixes[:1]}, {Prefixes: prefixes[:1]}},
 	} {
-		if got := heldLine("wg0", held); !strings.Contains(got, want) {
+		if got := heldLine(status.Status{Interface: "wg0", Held: held}); !strings.Contains(got, want) {
 			t.Errorf("%q is not in %q", want, got)
 		}
+	}
+	why := status.Status{Interface: "wg0", Held: make([]Held, 600), HeldWhy: "600 of 1000 peers of the last 10m would go"}
+	if got, want := heldLine(why), "600 of 1000 peers of the last 10m would go; no longer in the proposal, and kept: 600 peers; let go by: wg-apply accept wg0"; got != want {
+		t.Errorf("%s\nwant %s", got, want)
 	}
 }
 
@@ -51,8 +56,8 @@ func TestPreviewSaysWhatIsHeld(t *testing.T) {
 		h.Proposed = proposed
 		p, err := h.Preview(t.Context(), "wg0")
 		must(t, err)
-		if got := p.String(); !p.Empty() || strings.Count(got, "\n") != 5 ||
-			!strings.HasPrefix(got, "# held: Node/node-02 since 20") || !strings.Contains(got, "Z; let go by: wg-apply accept wg0\n") {
+		if got := p.String(); !p.Empty() || strings.Count(got, "\n") != 6 ||
+			!strings.HasPrefix(got, "# held: 5 of 6 peers at once would go\n# held: Node/node-02 since 20") || !strings.Contains(got, "Z; let go by: wg-apply accept wg0\n") {
 			t.Errorf("proposed %q:\n%s", proposed, got)
 		}
 	}

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,6 +130,7 @@ func (i *iface) viewProposal(ctx context.Context, v *View) {
 	if err != nil || next == nil {
 		return
 	}
+	v.HeldWhy = cmp.Or(next.why, v.HeldWhy)
 	v.Held, v.Refused = next.held, append(v.Refused, next.refused...)
 	if f.inForce.config != nil && len(changes(f, next)) > 0 {
 		v.Warnings = append(v.Warnings, f.proposalPath+": not in force yet; what it changes is shown by: wg-apply plan --proposed "+i.name)

@@ -13,7 +13,7 @@ import (
 func (p *program) accept() *cobra.Command {
 	return &cobra.Command{
 		Use:   "accept IFACE",
-		Short: "Put the proposal in force as it is: let go what is held",
+		Short: "Let go what is held, and is still not in the proposal",
 		Args:  one,
 		RunE: func(c *cobra.Command, args []string) error {
 			k, err := p.open()

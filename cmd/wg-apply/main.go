@@ -73,7 +73,8 @@ func (p *program) root() *cobra.Command {
 	f.StringSliceVar(&p.Proposed, "proposed", nil, "an interface that takes proposals; may be repeated")
 	f.StringVar(&p.RunDir, "run-dir", "/run/wg-kube", "folder of the status files")
 	f.StringVar(&p.StatusCopy, "status-copy", "", "a folder where the status files are written as well, for a wg-render that does not see --run-dir")
-	f.Float64Var(&p.MaxShrink, "max-shrink", 0.5, "the part of the peers, or of the prefixes, that a proposal may drop at once (three may always go, but not the last peer)")
+	f.Float64Var(&p.MaxShrink, "max-shrink", 0.5, "the part of the peers, or of the prefixes, that proposals may drop within --shrink-window (three may always go, but not the last peer)")
+	f.DurationVar(&p.ShrinkWindow, "shrink-window", 10*time.Minute, "how long what is gone counts, at least; 0: each proposal is measured by itself")
 	f.IntVar(&p.MaxPeers, "max-peers", 16384, "how many peers a proposal may have, and four times as many prefixes; 0: any number")
 	f.DurationVar(&p.Settle, "settle", 100*time.Millisecond, "how long a file without an end mark has to be quiet before it is read, unless it was renamed into its place")
 	f.StringVar(&p.PrivateKeyFile, "private-key-file", "", "take this private key instead of making one")
@@ -112,6 +113,8 @@ func (p *program) settle(c *cobra.Command) (err error) {
 	switch {
 	case p.MaxShrink < 0 || p.MaxShrink > 1 || p.MaxShrink != p.MaxShrink:
 		return cli.Usagef("--max-shrink: %v: a number from 0 to 1 is wanted", p.MaxShrink)
+	case p.ShrinkWindow < 0:
+		return cli.Usagef("--shrink-window: %s: less than nothing", p.ShrinkWindow)
 	case p.MaxPeers < 0:
 		return cli.Usagef("--max-peers: %d: less than nothing", p.MaxPeers)
 	case p.Settle < 0:

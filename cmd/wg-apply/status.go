@@ -90,6 +90,9 @@ func show(w io.Writer, v apply.View, now time.Time) {
 	if len(v.DNS) > 0 {
 		fmt.Fprintf(w, "  dns         %s, by resolvconf\n", strings.Join(v.DNS, ", "))
 	}
+	if len(v.Held) > 0 && v.HeldWhy != "" {
+		fmt.Fprintf(w, "  held        %s\n", v.HeldWhy)
+	}
 	for _, h := range v.Held {
 		fmt.Fprintf(w, "  held        %s; let go by: wg-apply accept %s\n", h, v.Interface)
 	}

@@ -26,6 +26,7 @@ type Status struct {
 	Errors    []string          `json:"errors,omitempty"`   // why the device is not as the file in force says
 	Refused   []string          `json:"refused,omitempty"`  // faults of the proposal or the file, as "file:line: ..."
 	Held      []Held            `json:"held,omitempty"`     // removals that wait for "wg-apply accept"
+	HeldWhy   string            `json:"heldWhy,omitempty"`  // what was held last
 	Warnings  []string          `json:"warnings,omitempty"`
 	Waiting   string            `json:"waiting,omitempty"` // the path of the file that an interface without one in force waits for
 	DNS       []string          `json:"dns,omitempty"`     // what resolvconf was last given for the interface, as the file says it

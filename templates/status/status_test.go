@@ -23,6 +23,7 @@ func TestParseReadsBackWhatMarshalWrote(t *testing.T) {
 			Interface: "wg0", PublicKey: key, Proposed: "sha256:aa", InForce: "sha256:bb", Applied: "sha256:cc",
 			Errors: []string{"wg0: no such device"}, Refused: []string{`wg0.conf:3: [Interface] PostUp: may not be said here`},
 			Held:     []Held{{PublicKey: key, Peer: "Node/spoke-1", Since: time.Unix(1e9, 0).UTC(), Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}},
+			HeldWhy:  "1 of 1 peers would go",
 			Warnings: []string{"DNS is left alone"},
 			Peers:    []Peer{{PublicKey: key, Asked: wgquick.Endpoint{Host: "hub.example", Port: 51820}, Roamed: netip.MustParseAddrPort("192.0.2.1:4711")}},
 		}},
@@ -60,7 +61,16 @@ func TestParseNamesTheFile(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"interface":"wg0","publicKey":"IKTy2zSYiUnTJUNFrGFCOattmGH0uLtnzgDu2o5eEzM="}`))
+	f.Add([]byte(`[{"until":"2026-11-21T22:00:00Z","peers":[{"publicKey":"IKTy2zSYiUnTJUNFrGFCOattmGH0uLtnzgDu2o5eEzM=","origin":{"Kind":"Node","Name":"a","UID":""},"allowedIPs":["10.0.0.0/8"]}]}]`))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if p, err := ParsePast("wg0.past", b); err == nil {
+			if one, err := p.Marshal(); err == nil {
+				again, err := ParsePast("wg0.past", one)
+				if two, _ := again.Marshal(); err != nil || string(one) != string(two) {
+					t.Fatalf("%v\n%s\n%s", err, one, two)
+				}
+			}
+		}
 		s, err := Parse("wg0.json", b)
 		if err != nil {
 			return

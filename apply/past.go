@@ -1,0 +1,134 @@
+package apply
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"wg-kube/internal/atomicfile"
+	"wg-kube/templates/status"
+	"wg-kube/templates/wgquick"
+)
+
+// past is what was in force within a window: many small removals, one after the other, are measured like a great one,
+// and what came a moment ago does not make what was there before any less.
+//
+// Not every file is kept. One is when it ceases to be in force, if the one kept before it is half a window old, or if
+// it has more than twice the peers of all that are kept. It counts for a window and a half. So a removal counts for a
+// window at least, and there are no more than a few to measure. They are on disk as well, in /run: commands that come
+// and go go by them, and a wg-apply that is started again. Once a person has accepted a proposal there is no past.
+type past struct {
+	path    string
+	window  time.Duration // zero: there is none
+	moments []moment      // the oldest first
+	read    fs.FileInfo   // of the file, when it was last read or written; nil: there was none
+}
+
+// moment is the peers of a file in force that were not held.
+type moment struct {
+	until time.Time
+	peers []wgquick.Peer // only who they are, and their prefixes
+}
+
+// at is what counts now. What a clock that was set back would have yet to come has just been.
+func (p *past) at(now time.Time) (all [][]wgquick.Peer, err error) {
+	if p.window == 0 {
+		return nil, nil
+	}
+	if err := p.reread(); err != nil {
+		return nil, err
+	}
+	for i := range p.moments {
+		if m := &p.moments[i]; m.until.After(now) { // the clock was set back
+			m.until = now
+		}
+	}
+	p.moments = slices.DeleteFunc(p.moments, func(m moment) bool { return now.Sub(m.until) > p.window*3/2 })
+	for _, m := range p.moments {
+		all = append(all, m.peers)
+	}
+	return all, nil
+}
+
+// reread reads what another command has written, or taken away. What cannot be understood is of no use to anybody.
+func (p *past) reread() error {
+	fi, err := os.Stat(p.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		p.moments, p.read = nil, nil
+		return nil
+	case err != nil:
+		return plain(p.path, err)
+	case p.read != nil && os.SameFile(fi, p.read) && fi.ModTime().Equal(p.read.ModTime()):
+		return nil
+	}
+	b, err := os.ReadFile(p.path)
+	if err != nil {
+		return plain(p.path, err)
+	}
+	was, _ := status.ParsePast(p.path, b)
+	p.moments, p.read = nil, fi
+	for _, w := range was {
+		m := moment{w.Until, make([]wgquick.Peer, len(w.Peers))}
+		for i, peer := range w.Peers {
+			m.peers[i] = wgquick.Peer{PublicKey: peer.PublicKey, Origin: peer.Origin, AllowedIPs: peer.AllowedIPs}
+		}
+		p.moments = append(p.moments, m)
+	}
+	return nil
+}
+
+// leave keeps the peers of a file that is about to be replaced, if it is to be kept.
+func (p *past) leave(inForce []wgquick.Peer, now time.Time) error {
+	if _, err := p.at(now); err != nil || p.window == 0 {
+		return err
+	}
+	if n := len(p.moments); n > 0 && now.Sub(p.moments[n-1].until) < p.window/2 {
+		most := 0
+		for _, m := range p.moments {
+			most = max(most, len(m.peers))
+		}
+		if len(inForce) <= 2*most {
+			return nil
+		}
+	}
+	m := moment{until: now}
+	for i := range inForce {
+		if in := &inForce[i]; in.Held.IsZero() {
+			m.peers = append(m.peers, wgquick.Peer{PublicKey: in.PublicKey, Origin: in.Origin, AllowedIPs: in.AllowedIPs})
+		}
+	}
+	if len(m.peers) == 0 {
+		return nil
+	}
+	p.moments = append(p.moments, m)
+	var was status.Past
+	for _, m := range p.moments {
+		w := status.Moment{Until: m.until.UTC(), Peers: make([]status.Was, len(m.peers))}
+		for i := range m.peers {
+			w.Peers[i] = status.Was{PublicKey: m.peers[i].PublicKey, Origin: m.peers[i].Origin, AllowedIPs: m.peers[i].AllowedIPs}
+		}
+		was = append(was, w)
+	}
+	b, err := was.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(p.path, b, 0o640); err != nil {
+		p.read = nil // whatever is there now
+		return err
+	}
+	p.read, err = os.Stat(p.path)
+	return err
+}
+
+// forget begins anew.
+func (p *past) forget() error {
+	p.moments, p.read = nil, nil
+	if err := os.Remove(p.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return plain(p.path, err)
+	}
+	return nil
+}

@@ -1,0 +1,264 @@
+package apply
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"wg-kube/templates/wgquick"
+)
+
+func TestPromoteMeasuresAgainstThePast(t *testing.T) {
+	renamed := func(from, to int) (out []wgquick.Peer) { // the same names with other keys
+		for _, p := range peers(from, to) {
+			p.PublicKey[0] = 0xff
+			out = append(out, p)
+		}
+		return out
+	}
+	many := func(prefixes int) wgquick.Peer {
+		p := peer(1)
+		for n := range prefixes - 1 {
+			p.AllowedIPs = append(p.AllowedIPs, prefix(1000+n))
+		}
+		return p
+	}
+	bare := func(ps []wgquick.Peer) []wgquick.Peer {
+		for n := range ps {
+			ps[n].AllowedIPs = nil
+		}
+		return ps
+	}
+	held := func(ps ...wgquick.Peer) (out []wgquick.Peer) {
+		for _, p := range ps {
+			out = append(out, heldSince(p, earlier))
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name              string
+		past              [][]wgquick.Peer
+		inForce, proposal []wgquick.Peer
+		held              int
+		why               string
+	}{
+		{"half of all, at once", nil, peers(1, 1000), peers(501, 1000), 0, ""},
+		{"one more", nil, peers(1, 1000), peers(502, 1000), 501, "501 of 1000 peers at once would go"},
+		{"half was gone, and a quarter goes", [][]wgquick.Peer{peers(1, 1000)}, peers(501, 1000), peers(751, 1000), 250, "750 of 1000 peers of the last 10m would go"},
+		{"half was gone, and one goes", [][]wgquick.Peer{peers(1, 1000)}, peers(501, 1000), peers(502, 1000), 1, "501 of 1000 peers of the last 10m would go"},
+		{"one after the other, to a half", [][]wgquick.Peer{peers(1, 10)}, peers(5, 10), peers(6, 10), 0, ""},
+		{"and beyond", [][]wgquick.Peer{peers(1, 10)}, peers(6, 10), peers(7, 10), 1, "6 of 10 peers of the last 10m would go"},
+		{"three of four were few enough", [][]wgquick.Peer{peers(1, 4)}, peers(3, 4), peers(4, 4), 0, ""},
+		{"the last of four", [][]wgquick.Peer{peers(1, 4)}, peers(4, 4), nil, 1, "4 of 4 peers of the last 10m would go"},
+		{"the last of three", [][]wgquick.Peer{peers(1, 3)}, peers(3, 3), nil, 1, "the last peer would go"},
+		{"what is back is not gone", [][]wgquick.Peer{peers(1, 10)}, peers(1, 7), slices.Concat(peers(1, 2), peers(6, 10)), 0, ""},
+		{"a crowd of new ones makes nobody less", [][]wgquick.Peer{peers(1, 10)}, peers(1, 1000), peers(6, 1000), 0, ""},
+		{"and none of those that were there before", [][]wgquick.Peer{peers(1, 10)}, peers(1, 1000), peers(7, 1000), 6, "6 of 10 peers of the last 10m would go"},
+		{"what came within the window counts in what is in force", [][]wgquick.Peer{peers(1, 10)}, peers(1, 1000), peers(1, 10), 990, "990 of 1000 peers at once would go"},
+		{"or in what was since", [][]wgquick.Peer{peers(1, 10), peers(1, 1000)}, peers(1, 600), peers(1, 400), 200, "600 of 1000 peers of the last 10m would go"},
+		{"new keys under the same names", [][]wgquick.Peer{peers(1, 10)}, peers(1, 10), renamed(1, 10), 0, ""},
+		{"new keys do not hide who is gone", [][]wgquick.Peer{peers(1, 10)}, renamed(1, 5), renamed(1, 4), 1, "6 of 10 peers of the last 10m would go"},
+		{"prefixes, from many to one, in steps", [][]wgquick.Peer{{many(100)}}, []wgquick.Peer{many(50)}, []wgquick.Peer{many(40)}, 1, "60 of 100 prefixes of the last 10m would go"},
+		{"prefixes, from many to one", nil, []wgquick.Peer{many(100)}, []wgquick.Peer{many(1)}, 1, "99 of 100 prefixes at once would go"},
+		{"prefixes, all of them", nil, peers(1, 10), bare(peers(1, 10)), 10, "10 of 10 prefixes at once would go"},
+		{"what is held counts no more", [][]wgquick.Peer{peers(1, 10)}, slices.Concat(held(peers(1, 6)...), peers(7, 10)), peers(9, 10), 6, ""},
+		{"until too much of the rest would be gone", [][]wgquick.Peer{peers(1, 20)}, slices.Concat(held(peers(1, 11)...), peers(16, 20)), peers(17, 20), 12, "5 of 9 peers of the last 10m would go"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := guard
+			g.Past = tt.past
+			_, held, why, err := Promote(config(tt.inForce...), proposal(tt.proposal...), g)
+			if err != nil || len(held) != tt.held || why != tt.why {
+				t.Errorf("%d held, want %d: %q, want %q: %v", len(held), tt.held, why, tt.why, err)
+			}
+		})
+	}
+}
+
+// What is accepted is what somebody has seen: it stands in the file as held. What a proposal drops beside that came
+// after it was seen.
+func TestAcceptIsForWhatWasSeen(t *testing.T) {
+	seen := func(ps ...wgquick.Peer) (out []wgquick.Peer) {
+		for _, p := range ps {
+			out = append(out, heldSince(p, earlier))
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name              string
+		inForce, proposal []wgquick.Peer
+		peers, held       int
+		why               string
+	}{
+		{"what is held goes", slices.Concat(seen(peers(1, 6)...), peers(7, 10)), peers(7, 10), 4, 0, ""},
+		{"and the last one, if it is", seen(peers(1, 6)...), nil, 0, 0, ""},
+		{"a little more goes with it", slices.Concat(seen(peers(1, 6)...), peers(7, 10)), peers(9, 10), 2, 0, ""},
+		{"much more does not", slices.Concat(seen(peers(1, 6)...), peers(7, 16)), peers(13, 16), 10, 6, "6 of 10 peers at once would go"},
+		{"nor do all", slices.Concat(seen(peers(1, 6)...), peers(7, 8)), nil, 2, 2, "the last peer would go"},
+		{"nothing is marked, so it was seen in a preview", peers(1, 10), peers(10, 10), 1, 0, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := guard
+			g.Accept, g.Past = true, [][]wgquick.Peer{peers(1, 100)}
+			next, held, why, err := Promote(config(tt.inForce...), proposal(tt.proposal...), g)
+			if err != nil || len(next.Peers) != tt.peers || len(held) != tt.held || why != tt.why {
+				t.Errorf("%d peers, %d held, want %d, %d: %q, want %q: %v", len(next.Peers), len(held), tt.peers, tt.held, why, tt.why, err)
+			}
+		})
+	}
+}
+
+// numbers are those of rendered, from and to included.
+func numbers(from, to int) (out []int) {
+	for n := from; n <= to; n++ {
+		out = append(out, n)
+	}
+	return out
+}
+
+// house with a clock that only tests move.
+func housePast(t *testing.T) (h *house, pass func(time.Duration), propose func(from, to int) int) {
+	h = newHouse(t, "wg0")
+	at := now
+	h.clock = func() time.Time { return at }
+	h.ShrinkWindow = 10 * time.Minute
+	return h, func(d time.Duration) { at = at.Add(d) }, func(from, to int) int {
+		t.Helper()
+		h.write(t, h.proposal("wg0"), rendered(t, numbers(from, to)...))
+		must(t, h.Once(t.Context(), "wg0")) // each a process of its own, as from cron
+		return len(h.status(t, "wg0").Held)
+	}
+}
+
+func TestADrainByHalvesIsHeld(t *testing.T) {
+	h, pass, propose := housePast(t)
+	propose(1, 1000)
+	for _, step := range []struct {
+		from, held int
+		why        string
+	}{
+		{501, 0, ""},
+		{750, 249, "749 of 1000 peers of the last 10m would go"},
+		{875, 374, "625 of 751 peers of the last 10m would go"},
+		{1000, 499, "125 of 126 peers at once would go"},
+	} {
+		held := propose(step.from, 1000)
+		if why := h.status(t, "wg0").HeldWhy; held != step.held || why != step.why {
+			t.Fatalf("from %d on: %d held because %q, want %d, %q", step.from, held, why, step.held, step.why)
+		}
+		pass(time.Second)
+	}
+	if n := h.kernel.peers("wg0"); n != 500 {
+		t.Errorf("%d peers are left", n)
+	}
+	_, err := h.Accept(t.Context(), "wg0")
+	must(t, err)
+	must(t, h.Once(t.Context(), "wg0"))
+	if n, s := h.kernel.peers("wg0"), h.status(t, "wg0"); n != 1 || len(s.Held) > 0 || s.HeldWhy != "" {
+		t.Errorf("accepted: %d peers, %d held because %q", n, len(s.Held), s.HeldWhy)
+	}
+	propose(1000, 1019)
+	if held := propose(1010, 1019); held != 0 {
+		t.Errorf("after accept the measure is not a new one: %d held, %q", held, h.status(t, "wg0").HeldWhy)
+	}
+	if held := propose(1011, 1019); held != 1 {
+		t.Errorf("after accept nothing is measured any more: %d held", held)
+	}
+}
+
+// A daemon sees that another command has accepted, and one that is started again goes by what the one before it left.
+func TestADaemonMeasuresLikeCommands(t *testing.T) {
+	h, _, propose := housePast(t)
+	i := h.newIface("wg0", func() {})
+	look := func(from int) int {
+		t.Helper()
+		h.write(t, h.proposal("wg0"), rendered(t, numbers(from, 40)...))
+		h.look(t, i, false)
+		return len(h.status(t, "wg0").Held)
+	}
+	look(1)
+	look(16)
+	if held := propose(22, 40); held != 6 {
+		t.Errorf("a command: %d held", held)
+	}
+	i = h.newIface("wg0", func() {})
+	if held := look(25); held != 9 {
+		t.Errorf("a new daemon: %d held", held)
+	}
+	_, err := h.Accept(t.Context(), "wg0")
+	must(t, err)
+	if held := look(32); held != 0 {
+		t.Errorf("half of what was accepted: %d held because %q", held, h.status(t, "wg0").HeldWhy)
+	}
+}
+
+func TestASlowDrainPasses(t *testing.T) {
+	h, pass, propose := housePast(t)
+	propose(1, 100)
+	for n := 1; n <= 60; n++ { // one a minute
+		pass(time.Minute)
+		if held := propose(n+1, 100); held != 0 {
+			t.Fatalf("at minute %d %d are held: %s", n, held, h.status(t, "wg0").HeldWhy)
+		}
+	}
+	for n := 61; n <= 100; n++ { // until it is most of what was there a moment ago
+		pass(time.Minute)
+		if propose(n+1, 100) > 0 {
+			if why := h.status(t, "wg0").HeldWhy; n < 75 {
+				t.Errorf("at minute %d: %s", n, why)
+			}
+			return
+		}
+	}
+	t.Error("the last peer went")
+}
+
+func TestAClockThatJumps(t *testing.T) {
+	for name, jump := range map[string]time.Duration{"ahead": 3 * time.Minute, "back": -365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			h, pass, propose := housePast(t)
+			propose(1, 40)
+			propose(16, 40)
+			pass(jump)
+			if held := propose(23, 40); held != 7 {
+				t.Errorf("what went before the jump is forgotten: %d held", held)
+			}
+			propose(1, 40)
+			pass(time.Hour)
+			if held := propose(16, 40); held != 0 {
+				t.Errorf("an hour later it still counts: %d held because %q", held, h.status(t, "wg0").HeldWhy)
+			}
+		})
+	}
+}
+
+func TestThePastIsSmall(t *testing.T) {
+	p := past{path: t.TempDir() + "/wg0.past", window: 10 * time.Minute}
+	at := now
+	for n := 1; n <= 400; n++ { // one more each ten seconds
+		at = at.Add(10 * time.Second)
+		must(t, p.leave(peers(1, n), at))
+		if all, err := p.at(at); err != nil || len(all) > 12 {
+			t.Fatalf("%d files are kept: %v", len(all), err)
+		}
+	}
+	all, err := (&past{path: p.path, window: p.window}).at(at)
+	if err != nil || len(all) != 3 {
+		t.Errorf("%d are read back, of a window and a half: %v", len(all), err)
+	}
+	fi, err := os.Stat(p.path)
+	must(t, err)
+	if fi.Mode().Perm() != 0o640 {
+		t.Errorf("mode %o", fi.Mode().Perm())
+	}
+	must(t, os.WriteFile(p.path, []byte("{"), 0o600))
+	if all, err := p.at(at); err != nil || len(all) != 0 {
+		t.Errorf("what cannot be understood: %d, %v", len(all), err)
+	}
+	must(t, p.leave(peers(1, 4), at))
+	if all, err := (&past{path: p.path, window: p.window}).at(at); err != nil || fmt.Sprint(all) != fmt.Sprint([][]wgquick.Peer{peers(1, 4)}) {
+		t.Errorf("%v, %v", all, err)
+	}
+}
