@@ -1,7 +1,6 @@
 package wgquick
 
 import (
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -88,13 +87,4 @@ func fitsComment(s string) bool {
 		return unicode.IsControl(r) && r != '\t' ||
 			r > unicode.MaxASCII && unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 	})
-}
-
-// comments is all that c says in comments.
-func (c *Config) comments() []string {
-	all := slices.Concat(c.Head, c.Refused)
-	for _, p := range c.Peers {
-		all = append(all, p.Origin.Kind, p.Origin.Name, p.Origin.UID)
-	}
-	return all
 }

@@ -87,8 +87,11 @@ type Endpoint struct {
 // IsZero reports whether there is no endpoint.
 func (e Endpoint) IsZero() bool { return e == Endpoint{} }
 
-// AddrPort returns the endpoint as an address, and false if its host is a name.
+// AddrPort returns the endpoint as an address, and false if its host is a name or there is none.
 func (e Endpoint) AddrPort() (netip.AddrPort, bool) {
+	if e.Host == "" {
+		return netip.AddrPort{}, false
+	}
 	a, err := netip.ParseAddr(e.Host)
 	if err != nil {
 		return netip.AddrPort{}, false

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -29,68 +30,91 @@ func (c *Config) Marshal() ([]byte, error) {
 // Marshal is c.Marshal, and what it read back: c with the line numbers of the file. What r read last is best the
 // file that c is to replace. The prefixes of c may not be modified any more.
 func (r *Reader) Marshal(c *Config) ([]byte, *Config, error) {
-	for _, s := range c.comments() {
-		if !fitsComment(s) {
-			return nil, nil, fmt.Errorf("comment: %w", bad(s, "has a character that does not belong in one"))
-		}
-	}
 	var out bytes.Buffer
-	peers, err := r.write(c.Peers)
-	if err == nil {
-		err = fileTemplate.Execute(&out, text{c, peers})
-	}
-	if err != nil {
+	out.Grow(len(r.body) + 1<<10)
+	if err := r.write(&out, c); err != nil {
 		return nil, nil, err
 	}
 	if c.End {
 		out.WriteByte('\n')
-		out.Write(markFor(out.Bytes()))
-		out.WriteByte('\n')
 	}
-	back, err := r.Parse("written", out.Bytes())
+	back, err := r.parse("written", out.Bytes())
 	if err != nil {
 		return nil, nil, err
 	}
+	if c.End {
+		out.Write(markFor(out.Bytes()))
+		out.WriteByte('\n')
+	}
+	back.End = c.End
 	if what := c.difference(back); what != "" {
 		return nil, nil, fmt.Errorf("%s: no file says this: what was written reads back as something else", what)
 	}
 	return out.Bytes(), back, nil
 }
 
-// text is a Config as the template writes it.
-type text struct {
-	*Config
-	Peers string // each written by a template of its own
+// write writes c without an end mark.
+func (r *Reader) write(out *bytes.Buffer, c *Config) error {
+	if err := fitComments(c.Head, c.Refused); err != nil {
+		return err
+	}
+	if err := fileTemplate.ExecuteTemplate(out, "interface", c); err != nil {
+		return err
+	}
+	if err := r.writePeers(out, c.Peers); err != nil {
+		return err
+	}
+	return fileTemplate.ExecuteTemplate(out, "refused", c)
 }
 
 // written is a peer, and how it is written.
 type written struct {
 	peer Peer
 	text string
+	turn int // when it was last written
 }
 
-// write writes the peers. One that is as it was the last time is not written anew: a template is slow, and there may be
+// writePeers writes peers. One that is as it was the last time is not written anew: a template is slow, and there may be
 // ten thousand.
-func (r *Reader) write(peers []Peer) (string, error) {
-	var out bytes.Buffer
-	out.Grow(len(r.body))
-	now := make(map[PublicKey]written, len(peers))
+func (r *Reader) writePeers(out *bytes.Buffer, peers []Peer) error {
+	if r.written == nil {
+		r.written = make(map[PublicKey]*written, len(peers))
+	}
+	r.turn++
 	for i := range peers {
 		p := &peers[i]
-		w, known := r.written[p.PublicKey]
-		if known && w.peer.same(p) {
-			out.WriteString(w.text)
-		} else {
-			from := out.Len()
-			if err := fileTemplate.ExecuteTemplate(&out, "peer", textOf(p)); err != nil {
-				return "", err
+		w := r.written[p.PublicKey]
+		if w == nil || !w.peer.same(p) {
+			if err := fitComments([]string{p.Origin.Kind, p.Origin.Name, p.Origin.UID}); err != nil {
+				return err
 			}
-			w = written{*p, string(out.Bytes()[from:])}
+			from := out.Len()
+			if err := fileTemplate.ExecuteTemplate(out, "peer", textOf(p)); err != nil {
+				return err
+			}
+			w = &written{peer: *p, text: string(out.Bytes()[from:])}
+			r.written[p.PublicKey] = w
+		} else {
+			out.WriteString(w.text)
 		}
-		now[p.PublicKey] = w
+		w.turn = r.turn
 	}
-	r.written = now
-	return out.String(), nil
+	if len(r.written) > len(peers) {
+		maps.DeleteFunc(r.written, func(_ PublicKey, w *written) bool { return w.turn != r.turn })
+	}
+	return nil
+}
+
+// fitComments says which of the texts can stand in no comment.
+func fitComments(texts ...[]string) error {
+	for _, some := range texts {
+		for _, s := range some {
+			if !fitsComment(s) {
+				return fmt.Errorf("comment: %w", bad(s, "has a character that does not belong in one"))
+			}
+		}
+	}
+	return nil
 }
 
 // peerText is a peer in words. An empty one is not said.

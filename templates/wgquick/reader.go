@@ -16,12 +16,23 @@ type Reader struct {
 	body   []byte  // what was read last without a fault, without an end mark
 	config *Config // what it says; nil: nothing was read yet
 
-	written map[PublicKey]written // the peers written last
+	written map[PublicKey]*written // the peers written last
+	turn    int                    // how often any were
 }
 
 // Parse reads the file as it is now. b may not be modified any more.
 func (r *Reader) Parse(name string, b []byte) (*Config, error) {
 	body, end := splitEndMark(b)
+	c, err := r.parse(name, body)
+	if err != nil {
+		return nil, err
+	}
+	c.End = end
+	return c, nil
+}
+
+// parse reads a file without an end mark.
+func (r *Reader) parse(name string, body []byte) (*Config, error) {
 	c := r.changed(body)
 	if c == nil {
 		var err error
@@ -29,7 +40,6 @@ func (r *Reader) Parse(name string, b []byte) (*Config, error) {
 			return nil, err
 		}
 	}
-	c.End = end
 	r.body, r.config = body, c
 	return c, nil
 }
@@ -82,9 +92,15 @@ var (
 	emptyLine = []byte("\n\n")
 )
 
+// block is how many bytes are compared at once.
+const block = 1 << 10
+
 // sameBefore is how many bytes a and b have in common before the first peer that differs; zero: none.
 func sameBefore(a, b []byte) int {
 	n, end := 0, min(len(a), len(b))
+	for end-n > block && bytes.Equal(a[n:n+block], b[n:n+block]) {
+		n += block
+	}
 	for n < end && a[n] == b[n] {
 		n++
 	}
@@ -100,6 +116,9 @@ func sameBefore(a, b []byte) int {
 // differs; zero: there is none.
 func sameAfter(a, b, fileA, fileB []byte) int {
 	n, end := 0, min(len(a), len(b))
+	for end-n > block && bytes.Equal(a[len(a)-n-block:len(a)-n], b[len(b)-n-block:len(b)-n]) {
+		n += block
+	}
 	for n < end && a[len(a)-1-n] == b[len(b)-1-n] {
 		n++
 	}
