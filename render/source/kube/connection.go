@@ -2,9 +2,9 @@ package kube
 
 import (
 	"context"
-	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -165,17 +165,25 @@ func (c *connection) queries() []*query[overlay.Node] {
 
 // all merges what the queries have, by name. Two watches are never equally far: the newer state of a Node counts.
 func (c *connection) all() []overlay.Node {
-	all := map[string]versioned[overlay.Node]{}
+	var all []*kept[overlay.Node]
 	for _, q := range c.queries() {
-		for _, n := range q.objects() {
-			if have, ok := all[n.value.Name]; !ok || n.newerThan(have) {
-				all[n.value.Name] = n
+		all = append(all, q.objects()...)
+	}
+	slices.SortFunc(all, func(a, b *kept[overlay.Node]) int {
+		if n := strings.Compare(a.Name, b.Name); n != 0 {
+			return n
+		}
+		return strings.Compare(a.ResourceVersion, b.ResourceVersion)
+	})
+	nodes := make([]overlay.Node, 0, len(all))
+	for i := 0; i < len(all); {
+		newest := all[i]
+		for i++; i < len(all) && all[i].Name == newest.Name; i++ {
+			if all[i].newerThan(newest) {
+				newest = all[i]
 			}
 		}
-	}
-	nodes := make([]overlay.Node, 0, len(all))
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		nodes = append(nodes, all[name].value)
+		nodes = append(nodes, newest.value)
 	}
 	return nodes
 }

@@ -207,28 +207,21 @@ func (q *query[T]) strip(object any) (any, error) {
 	}, nil
 }
 
-// versioned is what was read from an object, and from which state of it.
-type versioned[T any] struct {
-	value   T
-	version string
-}
-
-func (v versioned[T]) newerThan(o versioned[T]) bool {
-	order, err := resourceversion.CompareResourceVersion(v.version, o.version)
+func (k *kept[T]) newerThan(o *kept[T]) bool {
+	order, err := resourceversion.CompareResourceVersion(k.ResourceVersion, o.ResourceVersion)
 	return err == nil && order > 0
 }
 
 // objects in no order.
-func (q *query[T]) objects() []versioned[T] {
+func (q *query[T]) objects() []*kept[T] {
 	store := q.store.Load()
 	if store == nil {
 		return nil
 	}
 	list := (*store).List()
-	objects := make([]versioned[T], len(list))
+	objects := make([]*kept[T], len(list))
 	for i, object := range list {
-		k := object.(*kept[T])
-		objects[i] = versioned[T]{k.value, k.ResourceVersion}
+		objects[i] = object.(*kept[T])
 	}
 	return objects
 }
