@@ -49,12 +49,19 @@ type reading[T any] struct {
 	err   error // raw is malformed
 }
 
-func read(n Node, prefix string) said {
+// annotations are the names with their prefix.
+type annotations struct{ publicKey, endpoint, vpcIP, allowedIPs string }
+
+func newAnnotations(prefix string) annotations {
+	return annotations{prefix + AnnotationPublicKey, prefix + AnnotationEndpoint, prefix + AnnotationVPCIP, prefix + AnnotationAllowedIPs}
+}
+
+func (a *annotations) read(n *Node) said {
 	return said{
-		publicKey:  readOne(n.Annotations[prefix+AnnotationPublicKey], parsePublicKey),
-		endpoint:   readOne(n.Annotations[prefix+AnnotationEndpoint], parseEndpoint),
-		vpcIP:      readOne(n.Annotations[prefix+AnnotationVPCIP], parseAddr),
-		allowedIPs: readList(n.Annotations[prefix+AnnotationAllowedIPs], parsePrefix),
+		publicKey:  readOne(n.Annotations[a.publicKey], parsePublicKey),
+		endpoint:   readOne(n.Annotations[a.endpoint], parseEndpoint),
+		vpcIP:      readOne(n.Annotations[a.vpcIP], parseAddr),
+		allowedIPs: readList(n.Annotations[a.allowedIPs], parsePrefix),
 		words:      words{publicKey: AnnotationPublicKey, endpoint: AnnotationEndpoint, allowedIPs: AnnotationAllowedIPs},
 	}
 }
@@ -115,14 +122,14 @@ func parseAddr(s string) (netip.Addr, error) {
 
 // parsePrefix masks host bits, as the kernel does. A bare address is a host prefix, as for wg(8).
 func parsePrefix(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+	if strings.Contains(s, "/") {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			return p.Masked(), nil
+		}
+	} else if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
 		return host(a), nil
 	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return netip.Prefix{}, errors.New("not a CIDR")
-	}
-	return p.Masked(), nil
+	return netip.Prefix{}, errors.New("not a CIDR")
 }
 
 // host is the prefix of one address.

@@ -158,11 +158,13 @@ func (j *judge) candidates(s Snapshot, last []wgquick.Peer) []*candidate {
 	}
 	t := newTopology(j.self, ownNode(j.self, s.Nodes), j.policy.Prefix)
 	cs := j.peers(s.Peers, lasts)
-	for _, n := range s.Nodes {
+	names := newAnnotations(j.policy.Prefix)
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
 		r := t.relation(n)
 		if r == stranger {
 			if t.hub(n) && n.Name != j.self.Node {
-				j.writeHub(n)
+				j.writeHub(*n)
 			}
 			if t.hub(n) && j.self.Role == Hub {
 				j.hearHub(n)
@@ -170,9 +172,9 @@ func (j *judge) candidates(s Snapshot, last []wgquick.Peer) []*candidate {
 			continue
 		}
 		o := wgquick.Origin{Kind: KindNode, Name: n.Name, UID: n.UID}
-		c := &candidate{node: n, said: read(n, j.policy.Prefix), origin: o, who: o.String(), relation: r, last: lasts[o]}
+		c := &candidate{node: n, said: names.read(n), origin: o, who: o.String(), relation: r, last: lasts[o]}
 		if r == asHub && j.policy.pinned(n.Name) {
-			j.writeHub(n)
+			j.writeHub(*n)
 		}
 		cs = append(cs, c)
 	}
@@ -207,7 +209,7 @@ func byIdentity(a, b *candidate) int {
 	if n := cmp.Compare(a.who, b.who); n != 0 {
 		return n
 	}
-	return cmp.Or(byPrecedence(a, b), compareNodes(a.node, b.node))
+	return cmp.Or(byPrecedence(a, b), compareNodes(*a.node, *b.node))
 }
 
 func compareNodes(a, b Node) int {

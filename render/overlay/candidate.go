@@ -12,7 +12,7 @@ import (
 // candidate is an object that can become a peer: what it wants, as far as that can be granted to anyone, and what it
 // got.
 type candidate struct {
-	node     Node // of another object its name, uid and age alone
+	node     *Node // of another object its name, uid and age alone
 	said     said
 	origin   wgquick.Origin
 	who      string // origin, for the ledger and for messages

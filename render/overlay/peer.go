@@ -75,7 +75,7 @@ func (j *judge) peers(peers []Peer, lasts map[wgquick.Origin]*wgquick.Peer) (cs 
 			continue
 		}
 		cs = append(cs, &candidate{
-			node:     Node{Name: p.Name, UID: p.UID, Created: p.Created},
+			node:     &Node{Name: p.Name, UID: p.UID, Created: p.Created},
 			said:     p.said(),
 			origin:   o,
 			who:      o.String(),
@@ -111,7 +111,7 @@ func (j *judge) hearPreshared(c *candidate) bool {
 }
 
 func (j *judge) hearKeepalive(c *candidate) {
-	r := c.said.keepalive
+	r := &c.said.keepalive
 	switch {
 	case r.raw == "":
 	case r.err == nil:

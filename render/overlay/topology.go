@@ -18,16 +18,18 @@ const (
 
 // topology says who peers with whom.
 type topology struct {
-	self   Self
-	prefix string
-	site   string // of this node; empty: none
+	self      Self
+	hubLabel  string
+	peerLabel string
+	siteLabel string
+	site      string // of this node; empty: none
 }
 
 // newTopology finds our site. own is our Node, nil as long as there is none.
 func newTopology(self Self, own *Node, prefix string) topology {
-	t := topology{self: self, prefix: prefix, site: self.Site}
+	t := topology{self: self, hubLabel: prefix + LabelHub, peerLabel: prefix + LabelPeer, siteLabel: prefix + LabelSite, site: self.Site}
 	if t.site == "" && own != nil {
-		t.site = own.Labels[prefix+LabelSite]
+		t.site = own.Labels[t.siteLabel]
 	}
 	return t
 }
@@ -39,7 +41,7 @@ func newTopology(self Self, own *Node, prefix string) topology {
 //	spoke    hub               a hub, whatever else it is
 //	spoke    peer, our site    a neighbour
 //	mesh     peer or hub       a mate
-func (t topology) relation(n Node) relation {
+func (t *topology) relation(n *Node) relation {
 	switch {
 	case n.Name == t.self.Node:
 		return stranger
@@ -55,14 +57,14 @@ func (t topology) relation(n Node) relation {
 		return stranger
 	case t.hub(n):
 		return asHub
-	case t.peer(n) && t.site != "" && n.Labels[t.prefix+LabelSite] == t.site:
+	case t.peer(n) && t.site != "" && n.Labels[t.siteLabel] == t.site:
 		return neighbour
 	}
 	return stranger
 }
 
-func (t topology) hub(n Node) bool  { return n.Labels[t.prefix+LabelHub] == "true" }
-func (t topology) peer(n Node) bool { return n.Labels[t.prefix+LabelPeer] == "true" }
+func (t *topology) hub(n *Node) bool  { return n.Labels[t.hubLabel] == "true" }
+func (t *topology) peer(n *Node) bool { return n.Labels[t.peerLabel] == "true" }
 
 // byFailover orders hubs: what more than one advertises goes to the first of them.
 func byFailover(hubs []*candidate) {

@@ -9,6 +9,9 @@ import (
 
 // unreadPeers are the peers in last of what cannot be read: the first of each.
 func unreadPeers(self Self, s Snapshot, last []wgquick.Peer) []wgquick.Peer {
+	if len(s.Unread) == 0 && !slices.ContainsFunc(s.Peers, func(p Peer) bool { return p.Err != nil }) {
+		return nil // nearly always
+	}
 	unread := make(map[string]bool, len(s.Unread))
 	for _, who := range s.Unread {
 		unread[who] = true

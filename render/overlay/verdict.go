@@ -49,9 +49,10 @@ func Turn(self Self, s Snapshot, p Policy) (before int) {
 	if n := ownNode(self, s.Nodes); n != nil {
 		own = *n
 	}
-	for _, n := range s.Nodes {
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
 		equal := t.hub(n) || self.Role != Hub && t.peer(n)
-		if n.Name != own.Name && equal && compareTurns(n, own) < 0 {
+		if n.Name != own.Name && equal && compareTurns(*n, own) < 0 {
 			before++
 		}
 	}
