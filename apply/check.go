@@ -20,7 +20,7 @@ func Check(path string, asProposal bool) error {
 		return err
 	}
 	defer f.Close()
-	b, err := readAll(path, f)
+	b, err := readAll(path, f, 0)
 	if err != nil {
 		return err
 	}

@@ -16,11 +16,11 @@ type zeros struct{}
 func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
 func TestFilesThatAreTooLong(t *testing.T) {
-	if b, err := readAll("x", io.LimitReader(zeros{}, wgquick.MaxSize)); err != nil || len(b) != wgquick.MaxSize {
+	if b, err := readAll("x", io.LimitReader(zeros{}, wgquick.MaxSize), 0); err != nil || len(b) != wgquick.MaxSize {
 		t.Errorf("the longest that is read: %d bytes, %v", len(b), err)
 	}
 	// It was short enough when it was opened. Its first part alone may be a valid file with fewer peers.
-	if _, err := readAll("x", zeros{}); err == nil || !strings.HasPrefix(err.Error(), "x: more than") {
+	if _, err := readAll("x", zeros{}, 0); err == nil || !strings.HasPrefix(err.Error(), "x: more than") {
 		t.Errorf("one that is longer: %v", err)
 	}
 	path := filepath.Join(t.TempDir(), "wg0.conf")

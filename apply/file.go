@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -98,7 +99,7 @@ func unshared(fi fs.FileInfo) error {
 
 // read reads all of f, which was fi when it was opened. A file without an end mark is left alone until it is quiet.
 func read(path string, f *os.File, fi fs.FileInfo, settle *watch.Settler) (*text, error) {
-	b, err := readAll(path, f)
+	b, err := readAll(path, f, fi.Size())
 	if err != nil {
 		return nil, err
 	}
@@ -117,15 +118,16 @@ func read(path string, f *os.File, fi fs.FileInfo, settle *watch.Settler) (*text
 }
 
 // readAll reads f, whatever its size was when it was opened. A file with a part missing may be a valid one.
-func readAll(path string, f io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(f, wgquick.MaxSize+1))
-	if err != nil {
+func readAll(path string, f io.Reader, size int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(size, wgquick.MaxSize)) + bytes.MinRead) // room for the end as well
+	if _, err := b.ReadFrom(io.LimitReader(f, wgquick.MaxSize+1)); err != nil {
 		return nil, plain(path, err)
 	}
-	if len(b) > wgquick.MaxSize {
+	if b.Len() > wgquick.MaxSize {
 		return nil, fmt.Errorf("%s: more than the %d bytes that are read", path, wgquick.MaxSize)
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // parse reads what says a whole interface. A file without an [Interface] section is empty or was cut short: wg-quick

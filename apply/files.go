@@ -38,6 +38,7 @@ type files struct {
 // parsed is a file that need not be parsed again until it changes.
 type parsed struct {
 	text
+	version version         // of the file, before it was read; zero: it was not there, or is to be read again
 	changed bool            // by the last fetch: not parsed yet
 	config  *wgquick.Config // nil: there is no file, or it has faults
 	err     error
@@ -73,20 +74,26 @@ func (f *files) read() (wait time.Duration, err error) {
 // force is being written. A proposal that is being written is left alone; wait is when to look again.
 func (f *files) fetch() (wait time.Duration, err error) {
 	var soon notYet
-	t, err := readInForce(f.path, &f.settle)
+	err = f.inForce.fetch(f.path, &f.settle, readInForce)
 	if errors.As(err, &soon) {
 		return time.Duration(soon), soon
 	}
-	f.inForce.take(t, err)
 	if !f.takesProposals {
 		return 0, nil
 	}
-	t, err = readProposal(f.proposalPath, &f.settle)
+	err = f.proposal.fetch(f.proposalPath, &f.settle, readProposal)
 	if errors.As(err, &soon) {
 		return time.Duration(soon), nil
 	}
-	f.proposal.take(t, err)
 	return 0, nil
+}
+
+// touched reports whether the file that others write is another one than when it was last read.
+func (f *files) touched() bool {
+	if f.takesProposals {
+		return versionOf(f.proposalPath) != f.proposal.version
+	}
+	return versionOf(f.path) != f.inForce.version
 }
 
 // changed reports whether a file that was fetched is another one than before.
@@ -109,14 +116,24 @@ func (f *files) readQuiet(ctx context.Context) error {
 	}
 }
 
-// take takes in what was read.
-func (p *parsed) take(t *text, err error) {
-	if err != nil {
-		*p = parsed{err: err}
-		return
+// fetch reads the file, unless it is as it was. The error is notYet, and nothing has changed, while it is being written.
+func (p *parsed) fetch(path string, settle *watch.Settler, read func(string, *watch.Settler) (*text, error)) error {
+	is := versionOf(path)
+	if p.hash != "" && is == p.version && !is.young() {
+		return nil
 	}
-	p.changed = p.hash != t.hash
-	p.text = *t
+	t, err := read(path, settle)
+	switch {
+	case errors.As(err, new(notYet)):
+		return err
+	case err != nil:
+		*p = parsed{err: err}
+	default:
+		p.changed = p.hash != t.hash
+		p.text = *t
+	}
+	p.version = is
+	return nil
 }
 
 // parse parses what was taken in, unless it is what was parsed before.
@@ -270,18 +287,8 @@ func (f *files) tidy() error {
 // the same tick of the clock is like no other.
 func (i *iface) stamp() (now [6]version) {
 	for n, path := range []string{i.files.path, i.files.proposalPath, i.downFile(i.name), i.PrivateKeyFile, i.RunDir} {
-		fi, err := os.Stat(path)
-		if err != nil {
-			continue
-		}
-		st := fi.Sys().(*syscall.Stat_t)
-		now[n] = version{ino: st.Ino}
-		if fi.IsDir() {
-			continue
-		}
-		now[n].size, now[n].changed = st.Size, time.Unix(st.Ctim.Unix())
-		if read := time.Now(); read.Sub(now[n].changed) < tick {
-			now[n].changed = read
+		if now[n] = versionOf(path); now[n].young() {
+			now[n].changed = time.Now()
 		}
 	}
 	if isThere(i.statusFile(i.name)) { // which is ours alone: what counts is that nobody takes it away
@@ -293,8 +300,24 @@ func (i *iface) stamp() (now [6]version) {
 // tick is longer than any of a clock that files are stamped by.
 const tick = 20 * time.Millisecond
 
+// version tells one state of a file, or a folder, from another. The zero value: it is not there.
 type version struct {
 	ino     uint64
-	size    int64
-	changed time.Time
+	size    int64     // of a folder: zero
+	changed time.Time // of a folder: zero
 }
+
+func versionOf(path string) version {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return version{}
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	if fi.IsDir() {
+		return version{ino: st.Ino}
+	}
+	return version{st.Ino, st.Size, time.Unix(st.Ctim.Unix())}
+}
+
+// young reports whether another state may follow that looks the same.
+func (v version) young() bool { return !v.changed.IsZero() && time.Since(v.changed) < tick }

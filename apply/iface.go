@@ -111,13 +111,19 @@ func (i *iface) look(ctx context.Context, device bool) look {
 	}
 	defer unlock()
 	i.tidy()
+	i.observed = nil
+	if device || i.files.touched() {
+		i.observe(ctx) // while the files are read
+	}
 	wait, err := i.files.fetch()
 	if err != nil { // the file in force is being written
+		if i.observed != nil {
+			_, _ = i.observed() // it is in the way of the next one
+		}
 		return look{status: i.status, again: wait, early: true}
 	}
-	i.observed = nil
 	changed := i.files.changed()
-	if device || changed {
+	if changed && i.observed == nil {
 		i.observe(ctx) // while the files are parsed
 	}
 	i.files.parse()
