@@ -167,7 +167,7 @@ func (j *judge) candidates(s Snapshot, last []wgquick.Peer) []*candidate {
 				j.writeHub(*n)
 			}
 			if t.hub(n) && j.self.Role == Hub {
-				j.hearHub(n)
+				j.hearHub(&names, n)
 			}
 			continue
 		}
