@@ -247,7 +247,7 @@ func TestHub(t *testing.T) {
 		n, err := k.CoreV1().Nodes().Get(t.Context(), "hub", metav1.GetOptions{})
 		must(t, err)
 		a := n.Annotations
-		return a["wireguard.kube/public-key"] != "" && a["wireguard.kube/endpoint"] == "192.0.2.1:51820" && a["wireguard.kube/allowed-ips"] == "100.96.0.0/16"
+		return a["wireguard.kube/public-key"] != "" && a["wireguard.kube/endpoint"] == "192.0.2.1:51820" && a["wireguard.kube/allowed-ips"] == "100.96.0.0/16,100.96.0.1/32"
 	})
 	lab.Eventually(t, hang, "it is in force", func() bool {
 		b, _ := os.ReadFile(wg + "/etc/wireguard/wg0.conf")

@@ -269,13 +269,17 @@ func TestClaims(t *testing.T) {
 				`Node/h: allowed-ips "0.0.0.0/0": a default route is not granted to a Node`,
 				`Node/h: allowed-ips "128.0.0.0/1": wider than /8: a split of a default route is not granted to a Node`,
 				`Node/h: allowed-ips "203.0.113.0/24": covers 203.0.113.7, where this Node is reached`}},
-		"a hub takes what is ours, and a neighbour's": {ourSite(), Policy{}, []Node{node("a", "site=lab", "allowed-ips=10.1.0.0/24", "vpc-ip=172.31.0.1"),
+		"a hub takes what is ours, and a newcomer in its site takes the hub's": {ourSite(), Policy{}, []Node{node("a", "site=lab", "allowed-ips=10.1.0.0/24", "vpc-ip=172.31.0.1"),
 			hub("h", "allowed-ips=10.9.0.0/24,10.1.0.0/24,10.1.0.7/32,172.31.0.0/16,10.1.0.0/16")},
-			map[string]string{"a": "10.1.0.0/24 at 172.31.0.1:51820 keepalive 25", "h": "10.1.0.0/16 at nowhere"}, []string{
-				`Node/h: allowed-ips "10.1.0.0/24": overlaps 10.1.0.0/24, held by Node/a`,
-				`Node/h: allowed-ips "10.1.0.7/32": overlaps 10.1.0.0/24, held by Node/a`,
-				`Node/h: allowed-ips "10.9.0.0/24": overlaps 10.9.0.0/24, held by this node`,
-				`Node/h: allowed-ips "172.31.0.0/16": covers 172.31.0.1, the endpoint of Node/a`}},
+			map[string]string{"h": "10.1.0.0/16,10.1.0.0/24,10.1.0.7/32,172.31.0.0/16 at nowhere"}, []string{
+				`Node/a: allowed-ips "10.1.0.0/24": overlaps 10.1.0.0/24, held by Node/h`,
+				`Node/a: vpc-ip "172.31.0.1": lies inside 172.31.0.0/16, held by Node/h`,
+				`Node/h: allowed-ips "10.9.0.0/24": overlaps 10.9.0.0/24, held by this node`}},
+		"a neighbour that is the older one takes the hub's own address": {ourSite(), Policy{}, []Node{
+			node("a", "site=lab", "allowed-ips=100.96.0.1/32,100.96.0.0/30,100.96.4.2/32", "vpc-ip=172.31.0.1"), hub("h", "allowed-ips=100.96.0.0/16,100.96.0.1/32")},
+			map[string]string{"a": "100.96.4.2/32 at 172.31.0.1:51820 keepalive 25", "h": "100.96.0.0/16,100.96.0.1/32 at nowhere"}, []string{
+				`Node/a: allowed-ips "100.96.0.0/30": overlaps 100.96.0.1/32, held by Node/h`,
+				`Node/a: allowed-ips "100.96.0.1/32": overlaps 100.96.0.1/32, held by Node/h`}},
 		"the owner sends all to the hub": {withHub, Policy{}, []Node{hub("h", "endpoint=203.0.113.7:51820"), node("a", "site=lab", "ip=100.96.1.1", "vpc-ip=172.31.0.1")},
 			map[string]string{"h": "0.0.0.0/0 at 203.0.113.7:51820 keepalive 25", "a": "100.96.1.1/32 at 172.31.0.1:51820 keepalive 25"}, nil},
 		"several hubs, one range": {ourSite(), Policy{}, []Node{

@@ -14,8 +14,8 @@ import (
 //  1. The owner: the flags and the fragments. Not judged, written down first.
 //  2. In a mesh, podCIDRs: the cluster hands them out. Between two of them, as below.
 //  3. Incumbents: what an object has in the last proposal and still claims.
-//  4. Everything else, by object: those in the last proposal; then Nodes, WireGuardPeers, Secrets; then the older,
-//     then by name.
+//  4. Everything else, by object: those in the last proposal; then hubs; then Nodes, WireGuardPeers, Secrets; then the
+//     older, then by name.
 //
 // Nothing that was granted is taken back for the sake of a later claim. So what one object asks for never changes what
 // another holds, and judging twice changes nothing. The exceptions are what the owner says now and did not before, and a
@@ -298,6 +298,12 @@ func (j *judge) explain(c *candidate) {
 func byPrecedence(a, b *candidate) int {
 	if (a.last != nil) != (b.last != nil) {
 		if a.last != nil {
+			return -1
+		}
+		return 1
+	}
+	if (a.relation == asHub) != (b.relation == asHub) { // what a hub has of its own is no neighbour's
+		if a.relation == asHub {
 			return -1
 		}
 		return 1

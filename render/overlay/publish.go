@@ -3,6 +3,7 @@ package overlay
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -10,7 +11,8 @@ import (
 // It never returns a key that is not its own to set. An annotation that is unknown as yet is left out.
 //
 // What is advertised is AllowedIPs, else the Address: a hub's with its mask, another's as a host prefix, since
-// the subnet is not its to claim. The podCIDRs are on the Node already.
+// the subnet is not its to claim. The podCIDRs are on the Node already. A hub's Address inside a range that it
+// advertises is named beside it: spokes then know whose it is, and grant it to no neighbour.
 func Publish(self Self, own Node, p Policy) (labels, annotations map[string]string) {
 	labels, annotations = make(map[string]string), make(map[string]string)
 	set := func(key, value string) {
@@ -44,17 +46,23 @@ func Publish(self Self, own Node, p Policy) (labels, annotations map[string]stri
 }
 
 func advertised(self Self) string {
-	var cidrs []string
-	for _, p := range self.AllowedIPs {
-		cidrs = append(cidrs, p.Masked().String())
-	}
-	if len(cidrs) == 0 {
-		for _, p := range self.Address {
+	prefixes := slices.Clone(self.AllowedIPs)
+	for _, p := range self.Address {
+		own := host(p.Addr())
+		if len(self.AllowedIPs) == 0 {
 			if self.Role != Hub {
-				p = host(p.Addr())
+				p = own
 			}
-			cidrs = append(cidrs, p.Masked().String())
+			prefixes = append(prefixes, p)
 		}
+		around := func(q netip.Prefix) bool { return q.Bits() < own.Bits() && q.Contains(own.Addr()) }
+		if self.Role == Hub && !slices.Contains(prefixes, own) && slices.ContainsFunc(prefixes, around) {
+			prefixes = append(prefixes, own)
+		}
+	}
+	cidrs := make([]string, len(prefixes))
+	for i, p := range prefixes {
+		cidrs[i] = p.Masked().String()
 	}
 	return strings.Join(cidrs, ",")
 }

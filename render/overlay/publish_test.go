@@ -23,13 +23,13 @@ func TestPublish(t *testing.T) {
 		labels, annotations map[string]string
 	}{
 		"a hub without key and endpoint": {bare, Node{},
-			map[string]string{"p/hub": "true"}, map[string]string{"p/allowed-ips": "100.96.0.0/16,fd96::/64"}},
+			map[string]string{"p/hub": "true"}, map[string]string{"p/allowed-ips": "100.96.0.0/16,100.96.0.1/32,fd96::/64,fd96::1/128"}},
 		"a hub at its ExternalIP, v4 first": {us(Hub), own,
 			map[string]string{"p/hub": "true"},
-			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.0.0/16", "p/endpoint": "203.0.113.7:51820"}},
+			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.0.0/16,100.96.0.1/32", "p/endpoint": "203.0.113.7:51820"}},
 		"a hub where its owner says": {told, own,
 			map[string]string{"p/hub": "true"},
-			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.0.0/16", "p/endpoint": "[2001:db8::1]:443"}},
+			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.0.0/16,100.96.0.1/32", "p/endpoint": "[2001:db8::1]:443"}},
 		"a mesh node at its ExternalIP": {ourMesh(), own,
 			map[string]string{"p/peer": "true"},
 			map[string]string{"p/public-key": key("us").String(), "p/endpoint": "203.0.113.7:51820"}},
@@ -77,7 +77,7 @@ func TestPublishedIsGranted(t *testing.T) {
 		want map[string]string
 	}{
 		{hub, map[string]string{"s": "10.9.0.0/24,100.96.9.9/32 at nowhere"}},
-		{spoke, map[string]string{"h": "100.96.0.0/16 at 203.0.113.7:51820 keepalive 25"}},
+		{spoke, map[string]string{"h": "100.96.0.0/16,100.96.0.1/32 at 203.0.113.7:51820 keepalive 25"}},
 	} {
 		c, rejections := build(t, tc.self, Snapshot{Nodes: nodes}, nil, p)
 		if diff := cmp.Diff(tc.want, summary(c)); diff != "" || rejections != nil {
