@@ -84,9 +84,11 @@ func (p *publisher) run(ctx context.Context) error {
 func (p *publisher) publish(ctx context.Context, m marks) {
 	retrying := retry.Backoff{First: publishFirst, Last: publishLast}
 	for ctx.Err() == nil {
-		err := p.try(ctx, m)
-		if err == nil {
+		written, err := p.try(ctx, m)
+		if written {
 			p.log.Info("published", "op", "publish")
+		}
+		if err == nil {
 			return
 		}
 		if p.said.news("err", err.Error()) && ctx.Err() == nil {
@@ -100,15 +102,18 @@ func (p *publisher) publish(ctx context.Context, m marks) {
 	}
 }
 
-func (p *publisher) try(ctx context.Context, m marks) error {
+func (p *publisher) try(ctx context.Context, m marks) (written bool, err error) {
 	ctx, stop := context.WithTimeout(ctx, publishTimeout)
 	defer stop()
-	if err := p.to.Publish(ctx, m.labels, m.annotations); err != nil {
+	written, err = p.to.Publish(ctx, m.labels, m.annotations)
+	if err != nil {
 		p.metrics.published.WithLabelValues("error").Inc()
-		return err
+		return false, err
 	}
-	p.metrics.published.WithLabelValues("ok").Inc()
+	if written {
+		p.metrics.published.WithLabelValues("ok").Inc()
+	}
 	p.said.news("err", "")
 	p.done.Store(true)
-	return nil
+	return written, nil
 }

@@ -62,18 +62,18 @@ func (c *cluster) Snapshot() (nodes []overlay.Node, synced bool) {
 	return nodes, c.synced
 }
 
-func (c *cluster) Publish(_ context.Context, labels, annotations map[string]string) error {
+func (c *cluster) Publish(_ context.Context, labels, annotations map[string]string) (written bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.published = append(c.published, fmt.Sprint(labels, annotations))
 	if c.refuse != nil {
-		return c.refuse
+		return false, c.refuse
 	}
 	own := c.nodes["hub-1"]
 	own.Labels, own.Annotations = maps.Clone(labels), maps.Clone(annotations)
 	c.nodes["hub-1"] = own
 	c.signal()
-	return nil
+	return true, nil
 }
 
 func (c *cluster) set(nodes ...overlay.Node) {

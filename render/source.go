@@ -63,9 +63,9 @@ type Heard interface {
 
 // Publisher writes what this node says of itself to its own Node. The source that knows an API server is one.
 type Publisher interface {
-	// Publish sets these labels and annotations on the own Node, and no other. Those that it set before and that
-	// are not among them are removed. It tries once; the loop tries again.
-	Publish(ctx context.Context, labels, annotations map[string]string) error
+	// Publish sets these labels and annotations on the own Node, and no other, and reports whether it had to. Those that
+	// it set before and that are not among them are removed. It tries once; the loop tries again.
+	Publish(ctx context.Context, labels, annotations map[string]string) (written bool, err error)
 }
 
 // Answerer tells whoever made a claim what became of it. A source that knows an API server is one.

@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
@@ -36,6 +38,7 @@ type connection struct {
 
 	ownChanged chan struct{}
 	own, hubs  *query[overlay.Node]
+	owned      atomic.Pointer[owned] // of the own Node as it was last read; not nil where there is one
 
 	mu    sync.Mutex
 	peers *query[overlay.Node] // nil: not seen yet, or a spoke without a site
@@ -87,6 +90,11 @@ func newConnection(cfg Config, config *rest.Config, t *trouble, changed func(), 
 		}
 		changed()
 	})
+	read := c.own.read
+	c.own.read = func(o runtime.Object) overlay.Node {
+		c.owned.Store(ownedOf(o.(*v1.Node)))
+		return read(o)
+	}
 	c.hubs = c.nodes("hubs", selector{labels: cfg.Prefix + overlay.LabelHub + "=true"}, changed)
 	return c, nil
 }

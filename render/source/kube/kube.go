@@ -50,13 +50,12 @@ type Source struct {
 	told    *trouble // of all connections: the next one may mend what the last one met
 	others  []other
 
-	mu        sync.Mutex
-	conn      *connection // the one in use; nil: none yet
-	view      *connection // the one that is shown: conn, as soon as it has seen everything
-	last      *connection // the one that Snapshot showed; nil: it has not been called
-	synced    bool
-	trouble   error // why not; nil: nothing is known to be wrong
-	published published
+	mu      sync.Mutex
+	conn    *connection // the one in use; nil: none yet
+	view    *connection // the one that is shown: conn, as soon as it has seen everything
+	last    *connection // the one that Snapshot showed; nil: it has not been called
+	synced  bool
+	trouble error // why not; nil: nothing is known to be wrong
 
 	telling sync.Mutex
 	sent    sent

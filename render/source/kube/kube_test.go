@@ -246,7 +246,7 @@ func TestAKubeletsCredential(t *testing.T) {
 	if err := src.Trouble(); err == nil || !strings.Contains(err.Error(), "bind a ClusterRole") {
 		t.Errorf("its trouble is %v", err)
 	}
-	if err := src.Publish(context.Background(), map[string]string{prefix + "peer": "true"}, nil); err != nil {
+	if _, err := src.Publish(context.Background(), map[string]string{prefix + "peer": "true"}, nil); err != nil {
 		t.Errorf("a kubelet may register all the same: %v", err)
 	}
 
@@ -293,7 +293,7 @@ func TestPublishSetsItsOwnKeysAndNoOthers(t *testing.T) {
 	ctx := context.Background()
 	publish := func(labels, annotations map[string]string) {
 		t.Helper()
-		if err := src.Publish(ctx, labels, annotations); err != nil {
+		if _, err := src.Publish(ctx, labels, annotations); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -327,7 +327,7 @@ func TestPublishSetsItsOwnKeysAndNoOthers(t *testing.T) {
 		t.Errorf("public-key %q; want k", got)
 	}
 
-	if err := src.Publish(ctx, nil, map[string]string{"example.com/theirs": "x"}); err == nil {
+	if _, err := src.Publish(ctx, nil, map[string]string{"example.com/theirs": "x"}); err == nil {
 		t.Error("sets an annotation without the prefix")
 	}
 }
@@ -338,11 +338,11 @@ func TestAnotherStartFindsNothingToPublish(t *testing.T) {
 	api.create(node("spoke", nil, nil))
 	labels := map[string]string{prefix + "peer": "true"}
 	var versions []string
-	for range 2 {
+	for start := range 2 {
 		src := run(t, api.kubelet("spoke"), kube.Config{Node: "spoke", Role: overlay.Spoke})
 		src.has("spoke")
-		if err := src.Publish(context.Background(), labels, nil); err != nil {
-			t.Fatal(err)
+		if written, err := src.Publish(context.Background(), labels, nil); err != nil || written != (start == 0) {
+			t.Fatalf("start %d: written %v, %v", start, written, err)
 		}
 		src.stop()
 		versions = append(versions, api.get("spoke").ResourceVersion)
@@ -358,7 +358,7 @@ func TestPublishNeverMakesANode(t *testing.T) {
 	src := run(t, api.kubelet("spoke"), kube.Config{Node: "spoke", Role: overlay.Spoke})
 	src.has()
 	labels := map[string]string{prefix + "peer": "true"}
-	err := src.Publish(context.Background(), labels, nil)
+	_, err := src.Publish(context.Background(), labels, nil)
 	if err == nil || !strings.Contains(err.Error(), "node spoke: publish: the Node is not there yet") {
 		t.Errorf("Publish: %v", err)
 	}
@@ -366,7 +366,7 @@ func TestPublishNeverMakesANode(t *testing.T) {
 	api.create(node("spoke", nil, nil))
 	src.has("spoke")
 	api.delete("spoke")
-	if err := src.Publish(context.Background(), labels, nil); err == nil {
+	if _, err := src.Publish(context.Background(), labels, nil); err == nil {
 		t.Error("published on a Node that is gone")
 	}
 	if _, err := api.nodes.Get(context.Background(), "spoke", metav1.GetOptions{}); err == nil {
@@ -384,7 +384,7 @@ func TestACredentialThatAppearsLaterAndBecomesAnother(t *testing.T) {
 	if nodes, synced := src.Snapshot(); len(nodes) > 0 || synced || !src.LastSync().IsZero() {
 		t.Errorf("Nodes %v, synced %v, heard of the server at %v, without a credential", names(nodes), synced, src.LastSync())
 	}
-	if err := src.Publish(context.Background(), nil, nil); err == nil {
+	if _, err := src.Publish(context.Background(), nil, nil); err == nil {
 		t.Error("published without a credential")
 	}
 

@@ -2,8 +2,10 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -20,49 +22,70 @@ const FieldManager = "wg-kube"
 // publishTimeout bounds one try.
 const publishTimeout = 15 * time.Second
 
-// published is what the own Node was last told to say.
-type published struct {
-	uid                 string
-	labels, annotations map[string]string
+// owned are the keys of the labels and annotations that an object has from Publish, as the API server keeps them.
+type owned struct {
+	uid                 types.UID
+	labels, annotations []string // sorted
 }
 
-func (p published) equal(o published) bool {
-	return p.uid == o.uid && maps.Equal(p.labels, o.labels) && maps.Equal(p.annotations, o.annotations)
-}
-
-// Publish sets these labels and annotations on the own Node. Those that it set before and that are not among them
-// are removed. It tries once, and asks nothing of the API server when the Node says all of it already.
-func (s *Source) Publish(ctx context.Context, labels, annotations map[string]string) error {
-	for _, key := range slices.Concat(slices.Sorted(maps.Keys(labels)), slices.Sorted(maps.Keys(annotations))) {
-		if !strings.HasPrefix(key, s.cfg.Prefix) {
-			return fmt.Errorf("node %s: %s: not ours to set: it does not begin with %s", s.cfg.Node, key, s.cfg.Prefix)
+func ownedOf(o metav1.Object) *owned {
+	have := &owned{uid: o.GetUID()}
+	for _, m := range o.GetManagedFields() {
+		if m.Manager != FieldManager || m.Operation != metav1.ManagedFieldsOperationApply || m.FieldsV1 == nil {
+			continue
+		}
+		var fields struct {
+			Metadata struct {
+				Labels      map[string]any `json:"f:labels"`
+				Annotations map[string]any `json:"f:annotations"`
+			} `json:"f:metadata"`
+		}
+		if json.Unmarshal(m.FieldsV1.GetRawBytes(), &fields) == nil {
+			have.labels, have.annotations = keys(fields.Metadata.Labels), keys(fields.Metadata.Annotations)
 		}
 	}
-	s.mu.Lock()
-	conn, last := s.conn, s.published
-	s.mu.Unlock()
+	return have
+}
+
+func keys(fields map[string]any) (keys []string) {
+	for field := range fields {
+		if key, ok := strings.CutPrefix(field, "f:"); ok {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Publish sets these labels and annotations on the own Node, and reports whether it had to. Those that it set before,
+// in an earlier run as well, and that are not among them are removed. It tries once.
+func (s *Source) Publish(ctx context.Context, labels, annotations map[string]string) (written bool, err error) {
+	want := owned{labels: slices.Sorted(maps.Keys(labels)), annotations: slices.Sorted(maps.Keys(annotations))}
+	for _, key := range slices.Concat(want.labels, want.annotations) {
+		if !strings.HasPrefix(key, s.cfg.Prefix) {
+			return false, fmt.Errorf("node %s: %s: not ours to set: it does not begin with %s", s.cfg.Node, key, s.cfg.Prefix)
+		}
+	}
+	conn := s.inUse()
 	if conn == nil {
-		return fmt.Errorf("node %s: publish: no API server is known yet", s.cfg.Node)
+		return false, fmt.Errorf("node %s: publish: no API server is known yet", s.cfg.Node)
 	}
 	own, ok := conn.ownNode()
 	if !ok {
-		return fmt.Errorf("node %s: publish: the Node is not there yet", s.cfg.Node)
+		return false, fmt.Errorf("node %s: publish: the Node is not there yet", s.cfg.Node)
 	}
-	want := published{own.UID, maps.Clone(labels), maps.Clone(annotations)}
-	if want.equal(last) && includes(own.Labels, labels) && includes(own.Annotations, annotations) {
-		return nil
+	want.uid = types.UID(own.UID)
+	if reflect.DeepEqual(*conn.owned.Load(), want) && includes(own.Labels, labels) && includes(own.Annotations, annotations) {
+		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	// With its UID the Node is changed or left alone, but never made: that is for the kubelet to do.
-	node := apply.Node(s.cfg.Node).WithUID(types.UID(own.UID)).WithLabels(labels).WithAnnotations(annotations)
+	node := apply.Node(s.cfg.Node).WithUID(want.uid).WithLabels(labels).WithAnnotations(annotations)
 	if _, err := conn.client.Apply(ctx, node, metav1.ApplyOptions{FieldManager: FieldManager, Force: true}); err != nil {
-		return fmt.Errorf("node %s: publish: %w", s.cfg.Node, short(err))
+		return false, fmt.Errorf("node %s: publish: %w", s.cfg.Node, short(err))
 	}
-	s.mu.Lock()
-	s.published = want
-	s.mu.Unlock()
-	return nil
+	return true, nil
 }
 
 // includes reports whether all has everything that part has.
