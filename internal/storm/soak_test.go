@@ -201,10 +201,12 @@ func (m *machine) metrics(addr string) string { return m.get(addr, "/metrics") }
 func (m *machine) get(addr, path string) string {
 	m.t.Helper()
 	var c net.Conn
-	must(m.t, m.Do(func() (err error) {
-		c, err = net.Dial("tcp", addr)
-		return err
-	}))
+	lab.Eventually(m.t, hang, "somebody listens on "+addr, func() bool {
+		return nil == m.Do(func() (err error) {
+			c, err = net.Dial("tcp", addr)
+			return err
+		})
+	})
 	defer c.Close()
 	_, err := io.WriteString(c, "GET "+path+" HTTP/1.0\r\n\r\n")
 	must(m.t, err)
