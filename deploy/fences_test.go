@@ -100,10 +100,15 @@ func testFences(t *testing.T, dir, prefix string) {
 		"b":   {prefix + "peer": "true"},
 		"hub": {prefix + "hub": "true"},
 		"pin": {pinned: ""},
+		"cdr": nil, // its podCIDR is handed out
 	} {
-		n, err := c.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 			Name: name, Labels: labels, Annotations: map[string]string{prefix + "endpoint": "192.0.2.1:1", "other": "x"},
-		}}, metav1.CreateOptions{})
+		}}
+		if name == "cdr" {
+			n.Spec.PodCIDR, n.Spec.PodCIDRs = "10.244.1.0/24", []string{"10.244.1.0/24"}
+		}
+		n, err := c.CoreV1().Nodes().Create(t.Context(), n, metav1.CreateOptions{})
 		must(t, err)
 		nodes[name] = n
 	}
@@ -118,6 +123,7 @@ func testFences(t *testing.T, dir, prefix string) {
 		"admin":                   c.Admin(),
 		"kubelet of a":            c.User("system:node:a", "system:nodes"),
 		"kubelet of pin":          c.User("system:node:pin", "system:nodes"),
+		"kubelet of cdr":          c.User("system:node:cdr", "system:nodes"),
 		"kubelet of new":          c.User("system:node:new", "system:nodes"),
 		"wg-hub on hub":           c.token(t, "wg-kube", "wg-hub", c.pod(t, "wg-kube", "wg-hub", "hub")),
 		"wg-hub, bound to no pod": c.token(t, "wg-kube", "wg-hub", nil),
@@ -135,7 +141,9 @@ func testFences(t *testing.T, dir, prefix string) {
 		noHub    = "a node makes itself a hub"
 		notAlone = "and nothing else"
 		noPin    = "is for an administrator to set"
+		noPods   = "podCIDRs are handed out by the cluster, and set by no node"
 	)
+	pods := map[string]any{"podCIDR": "10.244.7.0/24", "podCIDRs": []any{"10.244.7.0/24"}}
 	key, site, hub := annotation(prefix+"public-key", "x"), label(prefix+"site", "x"), label(prefix+"hub", "true")
 	wait(t, client("plugin on a"), change{how: "patch", node: "b", meta: key})
 
@@ -166,6 +174,22 @@ func testFences(t *testing.T, dir, prefix string) {
 		{"the kubelet of a pinned node", "kubelet of pin", change{how: "patch", node: "pin", meta: hub}, yes},
 		{"", "kubelet of pin", change{how: "status", node: "pin", meta: hub}, yes},
 		{"a label that is none", "kubelet of a", change{how: "patch", node: "a", meta: label(prefix+"hub", "false")}, yes},
+
+		{"a kubelet takes podCIDRs", "kubelet of a", change{how: "patch", node: "a", spec: pods}, noPods},
+		{"", "kubelet of a", change{how: "patch", node: "a", spec: map[string]any{"podCIDR": "10.244.7.0/24"}}, noPods},
+		{"", "kubelet of a", change{how: "patch", node: "a", spec: map[string]any{"podCIDRs": []any{"10.244.7.0/24"}}}, "podCIDR"},
+		{"", "kubelet of a", change{how: "update", node: "a", spec: pods}, noPods},
+		{"", "kubelet of a", change{how: "apply", node: "a", spec: pods}, noPods},
+		{"", "kubelet of a", change{how: "status", node: "a", spec: pods}, yes}, // which a status leaves out
+		{"", "kubelet of new", change{how: "create", node: "new", spec: pods}, noPods},
+		{"gives them away", "kubelet of cdr", change{how: "patch", node: "cdr", spec: map[string]any{"podCIDR": nil, "podCIDRs": nil}}, "podCIDR"},
+		{"a kubelet that was given some", "kubelet of cdr", change{how: "update", node: "cdr", meta: site}, yes},
+		{"", "kubelet of cdr", change{how: "patch", node: "cdr", meta: key}, yes},
+		{"", "kubelet of cdr", change{how: "status", node: "cdr", status: ready()}, yes},
+		{"", "kubelet of cdr", change{how: "patch", node: "cdr", spec: map[string]any{"unschedulable": true}}, yes},
+		{"a controller hands them out", "admin", change{how: "patch", node: "a", spec: pods}, yes},
+		{"as a pod that runs on some node", "plugin on a", change{how: "patch", node: "b", spec: pods}, yes},
+		{"wg-hub does not", "wg-hub on hub", change{how: "patch", node: "hub", spec: pods}, notAlone},
 
 		{"wg-hub on its own Node", "wg-hub on hub", change{how: "apply", node: "hub", meta: key}, yes},
 		{"", "wg-hub on hub", change{how: "patch", node: "hub", meta: key}, yes},

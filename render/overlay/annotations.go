@@ -22,7 +22,7 @@ const (
 )
 
 // FieldPodCIDRs is what a Rejection calls the podCIDRs of a Node, which are its claim in a mesh. The controller manager
-// fills them in, or once the kubelet itself; so they are judged like the rest.
+// fills them in, or once the kubelet itself, where no fences keep it from that; so they are judged like the rest.
 const FieldPodCIDRs = "podCIDRs"
 
 // defaultPort is where a Node of the same site listens when its endpoint does not say.

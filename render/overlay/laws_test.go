@@ -131,6 +131,35 @@ func noneLost(t testing.TB, before, after *wgquick.Config) {
 	}
 }
 
+// madeRoom looks whether a Node that comes into a mesh took from those who were there no more than is in the way of its
+// podCIDRs, from none a podCIDR, and no endpoint. It may leave them more: what stood in another's way may be gone.
+func madeRoom(t testing.TB, s Snapshot, newcomer Node, before, after *wgquick.Config) {
+	t.Helper()
+	pods := map[string][]netip.Prefix{}
+	for _, n := range s.Nodes {
+		pods[KindNode+"/"+n.Name] = n.PodCIDRs
+	}
+	have := make(map[wgquick.PublicKey]wgquick.Peer)
+	for _, p := range after.Peers {
+		have[p.PublicKey] = p
+	}
+	for _, was := range before.Peers {
+		is, stays := have[was.PublicKey]
+		if stays && is.Endpoint != was.Endpoint {
+			t.Fatalf("%s came, and %s is reached at %s, not %s", newcomer.Name, was.Origin, is.Endpoint, was.Endpoint)
+		}
+		for _, p := range was.AllowedIPs {
+			inTheWay := slices.ContainsFunc(newcomer.PodCIDRs, p.Overlaps) && !slices.Contains(pods[was.Origin.String()], p)
+			if !slices.Contains(is.AllowedIPs, p) && !inTheWay {
+				t.Fatalf("%s came with the podCIDRs %s, and %s has lost %s", newcomer.Name, newcomer.PodCIDRs, was.Origin, p)
+			}
+		}
+		if !stays && len(was.AllowedIPs) == 0 {
+			t.Fatalf("%s came, and %s is gone", newcomer.Name, was.Origin)
+		}
+	}
+}
+
 // world makes random clusters in which everybody wants the same few things.
 type world struct{ *rand.Rand }
 
@@ -306,9 +335,6 @@ func laws(t *testing.T, seed uint64) {
 		if self.Role == Spoke {
 			delete(newcomer.Labels, kubePrefix+LabelHub) // failover is meant to change who has a range
 		}
-		if self.Role == Mesh {
-			newcomer.PodCIDRs = nil // which outrank whatever was claimed before
-		}
 		joined, newPeer := s, w.peer("newcomer")
 		if w.IntN(2) == 0 {
 			joined.Nodes = append(slices.Clone(s.Nodes), newcomer)
@@ -319,7 +345,10 @@ func laws(t *testing.T, seed uint64) {
 		after.Peers = slices.DeleteFunc(after.Peers, func(p wgquick.Peer) bool {
 			return p.Origin.Name == newcomer.Name || p.Origin.Name == newPeer.Name
 		})
-		if len(prev.Peers)+len(after.Peers) > 0 {
+		switch {
+		case self.Role == Mesh && len(joined.Nodes) > len(s.Nodes):
+			madeRoom(t, s, newcomer, prev, after)
+		case len(prev.Peers)+len(after.Peers) > 0:
 			equal(t, "a newcomer came", prev.Peers, after.Peers)
 		}
 
