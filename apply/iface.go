@@ -313,6 +313,7 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 		return was // the machine has not changed either
 	}
 	var changed bool
+	before := f.inForce.config
 	if err = f.writeDown(next); err == nil {
 		changed, err = f.write(next)
 	}
@@ -321,6 +322,9 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 			i.meaning = meaning{hash: f.inForce.hash, resolved: now.resolved, want: next.want}
 		}
 		i.log.Info("promoted", "path", f.path, "peers", len(next.config.Peers), "held", len(next.held), "refused", len(next.refused))
+		if before != nil {
+			sayReplaced(i.log, before.Peers, next.config.Peers)
+		}
 	}
 	now.inForce, now.err = f.inForce.hash, err
 	return now

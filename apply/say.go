@@ -1,13 +1,16 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"wg-kube/apply/plan"
 	"wg-kube/templates/status"
+	"wg-kube/templates/wgquick"
 )
 
 // said is what the last look had to say, so that at rest there is silence.
@@ -73,6 +76,67 @@ func countHeld(held []Held) (peers, prefixes int) {
 		prefixes += len(h.Prefixes)
 	}
 	return peers, prefixes
+}
+
+// sayReplaced names both where one peer has taken the place of another, which no guard keeps it from: a spoke follows
+// its hub to a new key, or to a new machine, without a person.
+func sayReplaced(log *slog.Logger, was, is []wgquick.Peer) {
+	who := func(p *wgquick.Peer) string { return strings.TrimSpace(p.Origin.String() + " " + p.PublicKey.String()) }
+	all := replaced(was, is)
+	for n, r := range all {
+		if n == mostSteps {
+			log.Warn("replaced", "peer", fmt.Sprintf("... and %d more", len(all)-n))
+			return
+		}
+		log.Warn("replaced", "peer", who(r[0]), "by", who(r[1]))
+	}
+}
+
+// replaced are those who are gone, each with the newcomer that has its name or one of its prefixes; where nobody has
+// stayed, with whoever is there instead.
+func replaced(was, is []wgquick.Peer) (out [][2]*wgquick.Peer) {
+	all := len(was)
+	for len(was) > 0 && len(is) > 0 && was[0].PublicKey == is[0].PublicKey { // nearly all are as they were
+		was, is = was[1:], is[1:]
+	}
+	for len(was) > 0 && len(is) > 0 && was[len(was)-1].PublicKey == is[len(is)-1].PublicKey {
+		was, is = was[:len(was)-1], is[:len(is)-1]
+	}
+	gone := but(was, is)
+	heirs := map[any]*wgquick.Peer{}
+	for _, p := range slices.Backward(but(is, was)) {
+		if heirs[p.Origin] = p; len(gone) == all {
+			heirs[nil] = p
+		}
+		for _, a := range p.AllowedIPs {
+			heirs[a] = p
+		}
+	}
+	delete(heirs, wgquick.Origin{}) // which says nothing
+	for _, p := range gone {
+		by := heirs[p.Origin]
+		for _, a := range p.AllowedIPs {
+			by = cmp.Or(by, heirs[a])
+		}
+		if by = cmp.Or(by, heirs[nil]); by != nil {
+			out = append(out, [2]*wgquick.Peer{p, by})
+		}
+	}
+	return out
+}
+
+// but is those of peers whose key none of the others has.
+func but(peers, others []wgquick.Peer) (out []*wgquick.Peer) {
+	known := make(map[wgquick.PublicKey]bool, len(others))
+	for i := range others {
+		known[others[i].PublicKey] = true
+	}
+	for i := range peers {
+		if !known[peers[i].PublicKey] {
+			out = append(out, &peers[i])
+		}
+	}
+	return out
 }
 
 // mostSteps of one plan are logged one by one; a first start with thousands of peers is one line more.

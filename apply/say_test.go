@@ -1,10 +1,13 @@
 package apply
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"wg-kube/templates/status"
+	"wg-kube/templates/wgquick"
 )
 
 func TestFirstStartIsNoWarning(t *testing.T) {
@@ -43,6 +46,58 @@ func TestHeldLine(t *testing.T) {
 	why := status.Status{Interface: "wg0", Held: make([]Held, 600), HeldWhy: "600 of 1000 peers of the last 10m would go"}
 	if got, want := heldLine(why), "600 of 1000 peers of the last 10m would go; no longer in the proposal, and kept: 600 peers; let go by: wg-apply accept wg0"; got != want {
 		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
+// What takes the place of a peer is told, by both names and both keys.
+func TestReplacedPeersAreNamed(t *testing.T) {
+	hub := func(name string, k int, prefixes ...int) wgquick.Peer {
+		p := peer(k, prefixes...)
+		p.Origin.Name = name
+		return p
+	}
+	was := hub("hub", 1, 1, 2)
+	for _, tt := range []struct {
+		name    string
+		was, is []wgquick.Peer
+		want    []string
+	}{
+		{"the only hub has a new key", []wgquick.Peer{was}, []wgquick.Peer{hub("hub", 9, 1, 2)}, []string{"hub 1 by hub 9"}},
+		{"another has its place", []wgquick.Peer{was}, []wgquick.Peer{hub("thief", 9, 1, 2)}, []string{"hub 1 by thief 9"}},
+		{"a part of it", []wgquick.Peer{was, peer(3)}, []wgquick.Peer{peer(3), hub("thief", 9, 2)}, []string{"hub 1 by thief 9"}},
+		{"another is there instead, for other prefixes", []wgquick.Peer{was}, []wgquick.Peer{hub("thief", 9, 7)}, []string{"hub 1 by thief 9"}},
+		{"its name counts before its prefixes", []wgquick.Peer{was}, []wgquick.Peer{hub("a", 8, 1, 2), hub("hub", 9, 3)}, []string{"hub 1 by hub 9"}},
+		{"all have new keys", peers(1, 3), []wgquick.Peer{hub("node-01", 11), hub("node-02", 12), hub("node-03", 13)},
+			[]string{"node-01 1 by node-01 11", "node-02 2 by node-02 12", "node-03 3 by node-03 13"}},
+		{"one goes, and one comes", peers(1, 3), []wgquick.Peer{peer(1), peer(2), peer(4)}, nil},
+		{"prefixes move between those who stay", []wgquick.Peer{was, peer(3)}, []wgquick.Peer{hub("hub", 1, 2), peer(3, 1, 3)}, nil},
+		{"nobody is left", []wgquick.Peer{was}, nil, nil},
+		{"the first ones come", nil, peers(1, 3), nil},
+	} {
+		var got []string
+		for _, r := range replaced(tt.was, tt.is) {
+			got = append(got, fmt.Sprintf("%s %d by %s %d", r[0].Origin.Name, r[0].PublicKey[3], r[1].Origin.Name, r[1].PublicKey[3]))
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), renderedOf(t, was))
+	h.look(t, i, true)
+	if log := h.log.Take(); strings.Contains(log, "replaced") {
+		t.Errorf("a first hub:\n%s", log)
+	}
+	h.write(t, h.proposal("wg0"), renderedOf(t, hub("thief", 9, 1, 2)))
+	h.look(t, i, true)
+	want := fmt.Sprintf(`level=WARN msg=replaced iface=wg0 peer="Node/hub %s" by="Node/thief %s"`, key(1), key(9))
+	if log := h.log.Take(); strings.Count(log, want) != 1 {
+		t.Errorf("no line has %s:\n%s", want, log)
+	}
+	if h.look(t, i, true); h.log.Take() != "" {
+		t.Error("it is said again")
 	}
 }
 
