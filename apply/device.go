@@ -138,6 +138,7 @@ func (i *iface) compare(want plan.Desired, live *plan.Live, remembered []status.
 	}
 	recall(live, remembered)
 	i.quiet.note(live)
+	i.quiet.forget(want.Peers)
 	return plan.Diff(want, *live)
 }
 

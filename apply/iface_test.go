@@ -428,6 +428,28 @@ func TestTalkersAreGreeted(t *testing.T) {
 	}
 }
 
+// What is known of who talks goes with the peer, and not with the device.
+func TestWhoTalksIsForgottenWithThePeer(t *testing.T) {
+	h := newHouse(t)
+	i := h.newIface("wg0", func() {})
+	for n := 1; n <= 20; n++ { // the first stays, the others come and go
+		h.write(t, h.inForce("wg0"), byHand(t, peer(1), peer(n+1)))
+		h.look(t, i, true)
+		h.look(t, i, true)
+		if n == 1 {
+			h.kernel.change("wg0", func(l *plan.Live) { l.Peers[0].RxBytes = 7 })
+		}
+	}
+	if len(i.quiet) != 2 || i.quiet[key(1)].rx != 7 {
+		t.Errorf("%d are known: %v", len(i.quiet), i.quiet)
+	}
+	must(t, h.kernel.Delete(t.Context(), "wg0"))
+	h.kernel.fail["wg0"] = errors.New("not yet")
+	if h.look(t, i, true); len(i.quiet) != 2 {
+		t.Errorf("with the device %d are forgotten", 2-len(i.quiet))
+	}
+}
+
 func TestHooksAreNotRun(t *testing.T) {
 	h := newHouse(t)
 	touched := filepath.Join(t.TempDir(), "touched")

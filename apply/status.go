@@ -3,6 +3,7 @@ package apply
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -175,4 +176,16 @@ func (s silence) note(live *plan.Live) {
 		t.talking = p.Talked(live.Now)
 		s[p.PublicKey] = t
 	}
+}
+
+// forget drops the peers that are not wanted any more. Those of a device that is gone are still known when it is back.
+func (s silence) forget(want []plan.Peer) {
+	if len(s) <= len(want) {
+		return
+	}
+	wanted := make(map[wgquick.PublicKey]bool, len(want))
+	for i := range want {
+		wanted[want[i].PublicKey] = true
+	}
+	maps.DeleteFunc(s, func(k wgquick.PublicKey, _ talk) bool { return !wanted[k] })
 }
