@@ -6,7 +6,7 @@ import (
 )
 
 // keeps reports whether an address of the device stays.
-func (d differ) keeps(a netip.Prefix) bool {
+func (d *differ) keeps(a netip.Prefix) bool {
 	return d.live.Userspace && a.Addr().Is6() && a.Addr().IsLinkLocalUnicast() || slices.Contains(d.want.Addresses, a)
 }
 
@@ -15,7 +15,7 @@ type addressSteps struct {
 	flush                bool // the last IPv4 address goes, and with it every IPv4 route
 }
 
-func (d differ) addresses() (s addressSteps) {
+func (d *differ) addresses() (s addressSteps) {
 	live, want := subnets(d.live.Addresses), subnets(d.want.Addresses)
 	s.flush = len(live) > 0 && len(want) == 0
 	last, behind := -1, false // the last live subnet that stays where it is; all that follows has to come behind another
@@ -52,7 +52,7 @@ func (d differ) addresses() (s addressSteps) {
 }
 
 // add adds those that are not there.
-func (d differ) add(addresses []netip.Prefix) (s []Step) {
+func (d *differ) add(addresses []netip.Prefix) (s []Step) {
 	for _, a := range addresses {
 		if !slices.Contains(d.live.Addresses, a) {
 			s = append(s, AddAddress{d.iface, a})
@@ -62,7 +62,7 @@ func (d differ) add(addresses []netip.Prefix) (s []Step) {
 }
 
 // addresses6 does the same for IPv6, where no address depends on another.
-func (d differ) addresses6(s *addressSteps) {
+func (d *differ) addresses6(s *addressSteps) {
 	for _, a := range d.want.Addresses {
 		if a.Addr().Is4() || slices.Contains(d.live.Addresses, a) {
 			continue
@@ -83,7 +83,7 @@ func (d differ) addresses6(s *addressSteps) {
 }
 
 // otherLength finds the address in live with another prefix length.
-func (d differ) otherLength(a netip.Prefix) (netip.Prefix, bool) {
+func (d *differ) otherLength(a netip.Prefix) (netip.Prefix, bool) {
 	i := slices.IndexFunc(d.live.Addresses, func(l netip.Prefix) bool { return l.Addr() == a.Addr() })
 	if i < 0 {
 		return netip.Prefix{}, false
@@ -125,7 +125,7 @@ func subnets(addresses []netip.Prefix) (all []subnet) {
 
 // exchange puts the addresses of a subnet behind all others, in the order in which they are wanted. Meanwhile each has
 // another prefix length that holds its place, and a route of ours stands in for the kernel's.
-func (d differ) exchange(live, want subnet) (s []Step) {
+func (d *differ) exchange(live, want subnet) (s []Step) {
 	var hold []netip.Prefix
 	for _, a := range want.addresses {
 		h := d.placeholder(a.Addr())
@@ -155,7 +155,7 @@ func (d differ) exchange(live, want subnet) (s []Step) {
 }
 
 // placeholder is an address with the longest prefix length that neither is there nor is wanted.
-func (d differ) placeholder(a netip.Addr) netip.Prefix {
+func (d *differ) placeholder(a netip.Addr) netip.Prefix {
 	h := hostPrefix(a)
 	for slices.Contains(d.live.Addresses, h) || slices.Contains(d.want.Addresses, h) {
 		h = netip.PrefixFrom(a, h.Bits()-1)

@@ -25,6 +25,9 @@ type model struct {
 	owner  map[netip.Prefix]*Peer
 	routes map[routeKey][]Route
 	dirty  map[*Peer]bool // peers whose AllowedIPs have to be written anew
+
+	allPeers  []*Peer    // also those that are gone, in the order in which they came
+	allRoutes []routeKey // as well
 }
 
 func newModel(l Live) *model {
@@ -34,19 +37,40 @@ func newModel(l Live) *model {
 		owner:  make(map[netip.Prefix]*Peer, len(l.Peers)),
 		routes: make(map[routeKey][]Route, len(l.Routes)),
 		dirty:  make(map[*Peer]bool),
+
+		allPeers:  make([]*Peer, 0, len(l.Peers)+1),
+		allRoutes: make([]routeKey, 0, len(l.Routes)+1),
 	}
 	m.live.Addresses = slices.Clone(l.Addresses)
 	m.live.Rules = slices.Clone(l.Rules)
-	for _, p := range l.Peers {
-		m.peers[p.PublicKey] = &p
+	peers, routes := slices.Clone(l.Peers), slices.Clone(l.Routes)
+	for i := range peers {
+		p := &peers[i]
+		m.add(p)
 		for _, a := range p.AllowedIPs {
-			m.owner[a] = &p
+			m.owner[a] = p
 		}
 	}
-	for _, r := range l.Routes {
-		m.routes[r.key()] = append(m.routes[r.key()], r)
+	for i, r := range routes {
+		m.addRoute(r.key(), routes[i:i+1:i+1])
 	}
 	return m
+}
+
+func (m *model) add(p *Peer) {
+	m.peers[p.PublicKey] = p
+	m.allPeers = append(m.allPeers, p)
+}
+
+func (m *model) addRoute(k routeKey, r []Route) {
+	was, known := m.routes[k]
+	if !known {
+		m.allRoutes = append(m.allRoutes, k)
+	}
+	if len(was) > 0 {
+		r = append(was, r...)
+	}
+	m.routes[k] = r
 }
 
 func (m *model) result() Live {
@@ -60,16 +84,19 @@ func (m *model) result() Live {
 		}
 	}
 	l.Peers = make([]Peer, 0, len(m.peers))
-	for _, p := range m.peers {
+	for _, p := range m.allPeers {
+		if m.peers[p.PublicKey] != p {
+			continue
+		}
 		if m.dirty[p] {
 			slices.SortFunc(p.AllowedIPs, netip.Prefix.Compare)
 		}
 		l.Peers = append(l.Peers, *p)
 	}
 	l.Peers = sorted(l.Peers)
-	l.Routes = nil
-	for _, r := range m.routes {
-		l.Routes = append(l.Routes, r...)
+	l.Routes = make([]Route, 0, len(m.allRoutes))
+	for _, k := range m.allRoutes {
+		l.Routes = append(l.Routes, m.routes[k]...)
 	}
 	slices.SortFunc(l.Routes, compareRoutes)
 	return l
@@ -121,7 +148,7 @@ func (s DelAddress) after(m *model) {
 	if v4(s.Address) && !slices.ContainsFunc(m.live.Addresses, v4) {
 		for k := range m.routes {
 			if v4(k.dst) {
-				delete(m.routes, k)
+				m.routes[k] = nil
 			}
 		}
 	}
@@ -147,7 +174,7 @@ func (s AddPeer) after(m *model) {
 		Endpoint:     s.Endpoint,
 		Keepalive:    s.Keepalive,
 	}
-	m.peers[p.PublicKey] = p
+	m.add(p)
 	m.move(s.AllowedIPs, p)
 }
 
@@ -191,10 +218,9 @@ func (s RemovePeer) after(m *model) {
 }
 
 func (s AddRoute) after(m *model) {
-	k := s.Route.key()
-	m.routes[k] = append(m.routes[k], Route{
+	m.addRoute(s.Route.key(), []Route{{
 		Table: s.Route.Table, Dst: s.Route.Dst, Protocol: Protocol, Metric: metric(s.Route.Dst),
-	})
+	}})
 }
 
 func (s DelRoute) after(m *model) {

@@ -37,14 +37,14 @@ type differ struct {
 	quicks map[netip.Prefix]bool
 }
 
-func (d differ) link() []Step {
+func (d *differ) link() []Step {
 	if d.live.Exists {
 		return nil
 	}
 	return []Step{AddLink{d.iface}}
 }
 
-func (d differ) up() (s []Step) {
+func (d *differ) up() (s []Step) {
 	if d.live.MTU != d.want.MTU {
 		s = append(s, SetMTU{d.iface, d.want.MTU})
 	}
@@ -56,7 +56,7 @@ func (d differ) up() (s []Step) {
 
 // device changes the key, the port, and the mark where there was none.
 // A file without key leaves the one that a hook may have set.
-func (d differ) device() []Step {
+func (d *differ) device() []Step {
 	set := SetDevice{Iface: d.iface}
 	if key := d.want.PrivateKey; !key.IsZero() && key.Clamped() != d.live.PrivateKey.Clamped() {
 		set.PrivateKey = new(key.Clamped())
@@ -74,7 +74,7 @@ func (d differ) device() []Step {
 }
 
 // mark changes the mark where there was one, at the time that the package comment tells.
-func (d differ) mark() (m struct{ switched, off []Step }) {
+func (d *differ) mark() (m struct{ switched, off []Step }) {
 	set := []Step{SetDevice{Iface: d.iface, FwMark: new(d.want.FwMark)}}
 	switch {
 	case d.want.FwMark == d.live.FwMark || d.live.FwMark == 0:

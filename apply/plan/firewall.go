@@ -10,7 +10,7 @@ type Families struct{ V4, V6 bool }
 
 // firewall renews the tables whenever something that they name changes. They come before what they name:
 // a plan that stops half way finds the difference again.
-func (d differ) firewall() (s []Step) {
+func (d *differ) firewall() (s []Step) {
 	if d.want.Firewall == (Families{}) {
 		return nil
 	}
@@ -29,13 +29,13 @@ func (d differ) firewall() (s []Step) {
 	return s
 }
 
-func (d differ) changesAddress() bool {
+func (d *differ) changesAddress() bool {
 	gains := func(a netip.Prefix) bool { return !slices.Contains(d.live.Addresses, a) }
 	loses := func(a netip.Prefix) bool { return !d.keeps(a) }
 	return slices.ContainsFunc(d.want.Addresses, gains) || slices.ContainsFunc(d.live.Addresses, loses)
 }
 
-func (d differ) noFirewall() []Step {
+func (d *differ) noFirewall() []Step {
 	if d.want.Firewall != (Families{}) || d.live.Firewall == (Families{}) {
 		return nil
 	}

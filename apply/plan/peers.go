@@ -14,15 +14,15 @@ const sessionAge = 180 * time.Second
 type peerSteps struct{ gain, move, lose []Step }
 
 // peers merges the two lists, which are in the order of the public keys.
-func (d differ) peers() (s peerSteps) {
-	want, live := inOrder(d.want.Peers, comparePeers), inOrder(d.live.Peers, comparePeers)
+func (d *differ) peers() (s peerSteps) {
+	want, live := sorted(d.want.Peers), sorted(d.live.Peers)
 	var drop, remove []Step
 	for len(want) > 0 || len(live) > 0 {
 		switch {
-		case len(live) == 0 || len(want) > 0 && comparePeers(want[0], live[0]) < 0:
+		case len(live) == 0 || len(want) > 0 && comparePeers(&want[0], &live[0]) < 0:
 			s.gain = append(s.gain, d.addPeer(want[0]))
 			want = want[1:]
-		case len(want) == 0 || comparePeers(want[0], live[0]) > 0:
+		case len(want) == 0 || comparePeers(&want[0], &live[0]) > 0:
 			remove = append(remove, RemovePeer{d.iface, live[0].Name, live[0].PublicKey})
 			live = live[1:]
 		default:
@@ -45,7 +45,7 @@ func (d differ) peers() (s peerSteps) {
 }
 
 // nobodys takes out of the drops what another peer has got by then: it is gone from the first one already.
-func (d differ) nobodys(drop []Step) (left []Step) {
+func (d *differ) nobodys(drop []Step) (left []Step) {
 	if len(drop) == 0 {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (d differ) nobodys(drop []Step) (left []Step) {
 	return left
 }
 
-func (d differ) addPeer(w Peer) AddPeer {
+func (d *differ) addPeer(w Peer) AddPeer {
 	return AddPeer{
 		Iface:        d.iface,
 		Name:         w.Name,
@@ -77,7 +77,7 @@ func (d differ) addPeer(w Peer) AddPeer {
 	}
 }
 
-func (d differ) setPeer(w, l *Peer) (set SetPeer, changed bool) {
+func (d *differ) setPeer(w, l *Peer) (set SetPeer, changed bool) {
 	set = SetPeer{Iface: d.iface, Name: w.Name, PublicKey: w.PublicKey}
 	unchanged := set
 	if w.PresharedKey != l.PresharedKey {
@@ -140,6 +140,9 @@ func (p *Peer) At(live netip.AddrPort) bool {
 
 // diffPrefixes compares two lists in the order of netip.Prefix.Compare.
 func diffPrefixes(want, live []netip.Prefix) (gained, lost []netip.Prefix) {
+	if slices.Equal(want, live) {
+		return nil, nil // nearly always
+	}
 	want, live = inOrder(want, netip.Prefix.Compare), inOrder(live, netip.Prefix.Compare)
 	for len(want) > 0 || len(live) > 0 {
 		switch {
@@ -156,15 +159,19 @@ func diffPrefixes(want, live []netip.Prefix) (gained, lost []netip.Prefix) {
 	return gained, lost
 }
 
-func comparePeers(a, b Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) }
+func comparePeers(a, b *Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) }
 
-// sorted are the peers by public key. A peer is large, and there may be ten thousand: their places are sorted first.
+// sorted returns peers, or a copy of them by public key if they are not in this order. A peer is large, and there may be
+// ten thousand: their places are sorted first.
 func sorted(peers []Peer) []Peer {
 	at := make([]*Peer, len(peers))
 	for i := range peers {
 		at[i] = &peers[i]
 	}
-	slices.SortFunc(at, func(a, b *Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) })
+	if slices.IsSortedFunc(at, comparePeers) {
+		return peers
+	}
+	slices.SortFunc(at, comparePeers)
 	out := make([]Peer, len(at))
 	for i, p := range at {
 		out[i] = *p

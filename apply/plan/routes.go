@@ -24,7 +24,7 @@ func hasRoute(routes []Route, want Route) bool {
 type routeSteps struct{ gain, last, lose, again []Step }
 
 // routes compares by table and destination. With flush the kernel is about to remove every IPv4 route.
-func (d differ) routes(flush bool) (s routeSteps) {
+func (d *differ) routes(flush bool) (s routeSteps) {
 	const (
 		kernels = 1 << iota // goes with its address
 		others              // leads the same way as ours would
@@ -65,11 +65,11 @@ func (d differ) routes(flush bool) (s routeSteps) {
 }
 
 // ourRoutes are the live routes that a plan may remove.
-func (d differ) ourRoutes() []Route {
+func (d *differ) ourRoutes() []Route {
 	return slices.DeleteFunc(slices.Clone(d.live.Routes), func(r Route) bool { return !d.ourRoute(r) })
 }
 
-func (d differ) ourRoute(r Route) bool { return ours(r.Protocol, d.quicks[r.Dst]) }
+func (d *differ) ourRoute(r Route) bool { return ours(r.Protocol, d.quicks[r.Dst]) }
 
 // quicks are the destinations for which a route of protocol boot is wg-quick's: the AllowedIPs, on a link that it may
 // have made, unless Table=off. Whatever else has this protocol was added by a person, or by a hook.
@@ -90,13 +90,18 @@ func quicks(want Desired, live Live) map[netip.Prefix]bool {
 
 // compareRoutes is the order of Live.Routes after a simulation.
 func compareRoutes(a, b Route) int {
-	return cmp.Or(cmp.Compare(a.Table, b.Table), a.Dst.Compare(b.Dst),
-		cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Metric, b.Metric))
+	if n := cmp.Or(cmp.Compare(a.Table, b.Table), a.Dst.Compare(b.Dst)); n != 0 {
+		return n
+	}
+	return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Metric, b.Metric))
 }
 
 // longestFirst is the order in which routes are added: a short prefix never covers for a longer one.
 func longestFirst(a, b netip.Prefix) int {
-	return cmp.Or(cmp.Compare(b.Bits(), a.Bits()), a.Compare(b))
+	if n := cmp.Compare(b.Bits(), a.Bits()); n != 0 {
+		return n
+	}
+	return a.Compare(b)
 }
 
 // metric is the one that the kernel gives to a route of ours.

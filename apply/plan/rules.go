@@ -15,7 +15,7 @@ func (r Rule) Exemption() bool {
 
 type ruleSteps struct{ gain, lose []Step }
 
-func (d differ) rules() (s ruleSteps) {
+func (d *differ) rules() (s ruleSteps) {
 	for _, v6 := range []bool{false, true} {
 		gain, lose := d.familyRules(v6)
 		s.gain = append(s.gain, gain...)
@@ -24,7 +24,7 @@ func (d differ) rules() (s ruleSteps) {
 	return s
 }
 
-func (d differ) familyRules(v6 bool) (gain, lose []Step) {
+func (d *differ) familyRules(v6 bool) (gain, lose []Step) {
 	var guide, exemption *Rule // wanted
 	for _, r := range d.want.Rules {
 		switch {
@@ -90,12 +90,12 @@ func (d differ) familyRules(v6 bool) (gain, lose []Step) {
 
 // left reports whether an exemption without a guide is what is left of ours. A guide that takes its place has to come
 // before main.
-func (d differ) left(r Rule) bool {
+func (d *differ) left(r Rule) bool {
 	return ours(r.Protocol, d.bootRules() && d.want.FwMark == d.live.FwMark) && r.Priority+1 <= lastPriority
 }
 
 // ourGuide reports whether a rule is that of our device: it bears our mark, or leads into a default route of ours.
-func (d differ) ourGuide(r Rule) bool {
+func (d *differ) ourGuide(r Rule) bool {
 	if !ours(r.Protocol, d.bootRules()) {
 		return false
 	}
@@ -108,4 +108,4 @@ func (d differ) ourGuide(r Rule) bool {
 
 // bootRules reports whether rules of protocol boot can be wg-quick's. Beside a Table of its own choice a person
 // adds such rules in a hook.
-func (d differ) bootRules() bool { return d.want.Table == "auto" || d.want.Table == "" }
+func (d *differ) bootRules() bool { return d.want.Table == "auto" || d.want.Table == "" }
