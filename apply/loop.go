@@ -276,8 +276,8 @@ const (
 
 const (
 	forever  = 1 << 40 * time.Microsecond
-	breather = 2 * time.Second // without anything to do, until memory is given back
-	patience = 5               // repairs, before somebody is taken to be undoing them
+	breather = 500 * time.Millisecond // without anything to do, until memory is given back
+	patience = 5                      // repairs, before somebody is taken to be undoing them
 )
 
 // lockWait is how long another wg-apply may hold an interface.

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,7 @@ const (
 	lastRetry  = time.Minute             // when that has failed again and again
 	patience   = 10 * time.Second        // that Once has with its sources
 	longest    = 1200 * time.Millisecond // for which changes are collected when many come at once
+	breather   = 500 * time.Millisecond  // without anything to do, until what a step has left in memory is collected
 )
 
 // Config is what the loop needs. The zero value of a field is of no use where nothing else is said.
@@ -130,10 +132,16 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // rest waits until there is something to do. It returns false when ctx is done.
 func (l *Loop) rest(ctx context.Context, beat <-chan time.Time, written <-chan struct{}, again <-chan time.Time) bool {
+	var quiet <-chan time.Time
+	if l.changed > 0 {
+		quiet = time.After(breather)
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return false
+		case <-quiet:
+			runtime.GC() // now, and not in the middle of the next change
 		case <-beat:
 			service.Alive()
 		case <-l.Nodes.Changed():

@@ -63,7 +63,7 @@ func (s *System) observe(ctx context.Context, iface string) (live plan.Live, err
 			return live, err
 		}
 		readDevice(&live, dev)
-		rs, err := s.routes(at.Index)
+		rs, err := s.routes(at.Index, 0)
 		if err != nil {
 			return live, fmt.Errorf("routes: %w", err)
 		}

@@ -24,8 +24,8 @@ type route struct {
 	some bool // it is for some packets only, by their TOS or source: it is in nobody's way, and never ours
 }
 
-// routes lists what is in every table but local, of one link or, with zero, of all.
-func (s *System) routes(link int) ([]route, error) {
+// routes lists what is in every table but local, of one link or, with zero, of all; but not of the other link.
+func (s *System) routes(link, other int) ([]route, error) {
 	var all []route
 	for _, family := range families {
 		body := []nl.NetlinkRequestData{&nl.RtMsg{RtMsg: unix.RtMsg{Family: family}}}
@@ -34,7 +34,7 @@ func (s *System) routes(link int) ([]route, error) {
 		}
 		rs, err := dump(s, unix.RTM_GETROUTE, unix.RTM_NEWROUTE, func(m []byte) (route, bool) {
 			r, ok := parseRoute(m)
-			return r, ok && (link == 0 || r.link == link)
+			return r, ok && (link == 0 || r.link == link) && (other == 0 || r.link != other)
 		}, body...)
 		if err := gone(err, unix.EOPNOTSUPP); err != nil { // a kernel without IPv6 has no routes of it
 			return nil, err

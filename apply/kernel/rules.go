@@ -64,7 +64,7 @@ func (s *System) delRules(link int) error {
 	if err != nil || len(all) == 0 {
 		return err
 	}
-	rs, err := s.routes(0)
+	rs, err := s.routes(0, 0)
 	if err != nil {
 		return err
 	}

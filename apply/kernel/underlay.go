@@ -42,15 +42,12 @@ func (s *System) underlay(ctx context.Context, iface string, c *wgquick.Config) 
 			ours = index
 		}
 	}
-	rs, err := s.routes(0)
+	rs, err := s.routes(0, ours)
 	if err != nil {
 		return u, fmt.Errorf("routes: %w", err)
 	}
 	var best *route // of the IPv4 default routes
 	for i, r := range rs {
-		if ours != 0 && r.link == ours {
-			continue
-		}
 		u.Used[r.Table] = true
 		if r.some {
 			continue
