@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"wg-kube/templates/status"
@@ -111,22 +112,35 @@ type removal struct {
 	prefixes []netip.Prefix // those that nobody has in the proposal
 }
 
-// taken is a proposal as it looks to those that it takes something from.
+// taken is a proposal as it looks to those that it takes something from. The maps are made where they are asked for:
+// nearly always the two files have the same peers, in the same order.
 type taken struct {
-	peers  []wgquick.Peer
-	byKey  map[wgquick.PublicKey]int // indices
-	owners map[netip.Prefix]int
+	peers   []wgquick.Peer
+	byKey   func() map[wgquick.PublicKey]int // indices
+	claimed func() map[netip.Prefix]bool
 }
 
 func takenBy(proposal *wgquick.Config) taken {
-	t := taken{proposal.Peers, make(map[wgquick.PublicKey]int, len(proposal.Peers)), make(map[netip.Prefix]int, len(proposal.Peers))}
-	for i := range t.peers {
-		t.byKey[t.peers[i].PublicKey] = i
-		for _, a := range t.peers[i].AllowedIPs {
-			t.owners[a] = i
-		}
+	peers := proposal.Peers
+	return taken{
+		peers: peers,
+		byKey: sync.OnceValue(func() map[wgquick.PublicKey]int {
+			all := make(map[wgquick.PublicKey]int, len(peers))
+			for i := range peers {
+				all[peers[i].PublicKey] = i
+			}
+			return all
+		}),
+		claimed: sync.OnceValue(func() map[netip.Prefix]bool {
+			all := make(map[netip.Prefix]bool, len(peers))
+			for i := range peers {
+				for _, a := range peers[i].AllowedIPs {
+					all[a] = true
+				}
+			}
+			return all
+		}),
 	}
-	return t
 }
 
 // from is what the proposal takes away from peers, in their order.
@@ -135,8 +149,11 @@ func (t taken) from(peers []wgquick.Peer) []removal {
 	var out []removal
 	for i := range peers {
 		r := removal{heir: heir[i]}
+		if r.heir >= 0 && slices.Equal(peers[i].AllowedIPs, t.peers[r.heir].AllowedIPs) {
+			continue
+		}
 		for _, a := range peers[i].AllowedIPs {
-			if _, ok := t.owners[a]; !ok {
+			if !t.claimed()[a] {
 				r.prefixes = append(r.prefixes, a)
 			}
 		}
@@ -152,11 +169,18 @@ func (t taken) from(peers []wgquick.Peer) []removal {
 // that only one peer has on each side. -1: there is none.
 func (t taken) heirs(peers []wgquick.Peer) []int {
 	next, out := t.peers, make([]int, len(peers))
+	at := 0
 	for i := range peers {
-		out[i] = -1
-		if j, ok := t.byKey[peers[i].PublicKey]; ok {
-			out[i] = j
+		if at == len(next) || next[at].PublicKey != peers[i].PublicKey {
+			j, ok := t.byKey()[peers[i].PublicKey]
+			if !ok {
+				out[i] = -1
+				continue
+			}
+			at = j
 		}
+		out[i] = at
+		at++
 	}
 	if !slices.Contains(out, -1) {
 		return out // nearly always
