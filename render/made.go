@@ -33,16 +33,16 @@ type rendered struct {
 	err     error // why it can be none
 }
 
-func build(path string, in inputs, prev proposal, reader *wgquick.Reader) *rendered {
+func (l *Loop) build(in inputs, prev proposal) *rendered {
 	r := &rendered{inputs: in, prev: prev}
-	r.config, r.refused = overlay.Build(in.self, in.now, prev.config, in.policy)
+	r.config, r.refused = l.builder.Build(in.self, in.now, prev.config, in.policy)
 	r.mode = mode
-	r.file, _, r.err = reader.Marshal(r.config)
+	r.file, _, r.err = l.reader.Marshal(r.config)
 	if r.err == nil && len(r.file) > wgquick.MaxSize {
 		r.err = tooLarge(r.config, len(r.file))
 	}
 	if r.err != nil {
-		r.file, r.err = nil, fmt.Errorf("%s: %w", path, r.err)
+		r.file, r.err = nil, fmt.Errorf("%s: %w", l.path(), r.err)
 	}
 	return r
 }

@@ -94,7 +94,7 @@ func (l *Loop) render(v *view) (*rendered, error) {
 	}
 	in.now.Unread = l.unread(v, prev.config)
 	if !l.made.still(in, prev) {
-		l.made = build(l.path(), in, prev, &l.reader)
+		l.made = l.build(in, prev)
 	}
 	return l.made, l.made.err
 }

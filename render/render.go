@@ -55,6 +55,7 @@ type Loop struct {
 	key       *files.Files[wgquick.PublicKey]
 	written   *watch.Watcher // of the proposal: somebody else may change it, or take it away
 	disk      proposal       // the one last read
+	builder   overlay.Builder
 	reader    wgquick.Reader // of the proposals, those to be made and that on disk
 	changed   int            // peers in the proposal that the last step wrote; zero: it wrote none
 	made      *rendered      // the last one; nil: none yet

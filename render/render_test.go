@@ -565,9 +565,10 @@ func TestProposalThatIsTooLarge(t *testing.T) {
 		return overlay.Fragment{Name: name, Peers: []wgquick.Peer{p}}
 	}
 	var in inputs
-	in.self = overlay.Self{Node: "hub-1", Role: overlay.Hub, ListenPort: 51820}
+	in.self = overlay.Self{Node: "hub-1", Role: overlay.Hub, Interface: "wg0", ListenPort: 51820}
 	in.now.Fragments = []overlay.Fragment{fragment("small.conf", bobKey, 190_000), fragment("large.conf", aliceKey, 200_000)}
-	r := build("wg0.conf", in, proposal{}, new(wgquick.Reader))
+	l := Loop{Config: Config{Self: in.self}}
+	r := l.build(in, proposal{})
 	if r.err == nil || r.file != nil {
 		t.Fatalf("%d bytes are no error", len(r.file))
 	}

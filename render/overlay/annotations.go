@@ -49,19 +49,24 @@ type reading[T any] struct {
 	err   error // raw is malformed
 }
 
-// annotations are the names with their prefix.
+// annotations are the names, with their prefix, or the values.
 type annotations struct{ publicKey, endpoint, vpcIP, allowedIPs string }
 
 func newAnnotations(prefix string) annotations {
 	return annotations{prefix + AnnotationPublicKey, prefix + AnnotationEndpoint, prefix + AnnotationVPCIP, prefix + AnnotationAllowedIPs}
 }
 
-func (a *annotations) read(n *Node) said {
+// of are the values that a Node has.
+func (a *annotations) of(n *Node) annotations {
+	return annotations{n.Annotations[a.publicKey], n.Annotations[a.endpoint], n.Annotations[a.vpcIP], n.Annotations[a.allowedIPs]}
+}
+
+func read(values annotations) said {
 	return said{
-		publicKey:  readOne(n.Annotations[a.publicKey], parsePublicKey),
-		endpoint:   readOne(n.Annotations[a.endpoint], parseEndpoint),
-		vpcIP:      readOne(n.Annotations[a.vpcIP], parseAddr),
-		allowedIPs: readList(n.Annotations[a.allowedIPs], parsePrefix),
+		publicKey:  readOne(values.publicKey, parsePublicKey),
+		endpoint:   readOne(values.endpoint, parseEndpoint),
+		vpcIP:      readOne(values.vpcIP, parseAddr),
+		allowedIPs: readList(values.allowedIPs, parsePrefix),
 		words:      words{publicKey: AnnotationPublicKey, endpoint: AnnotationEndpoint, allowedIPs: AnnotationAllowedIPs},
 	}
 }

@@ -23,6 +23,10 @@ const (
 // prev is the last proposal, nil if there is none: incumbents and last good claims are read from it.
 // Build(s, Build(s, prev)) equals Build(s, prev), and the order of s does not matter.
 func Build(self Self, s Snapshot, prev *wgquick.Config, p Policy) (*wgquick.Config, []Rejection) {
+	return new(Builder).Build(self, s, prev, p)
+}
+
+func (b *Builder) build(self Self, s Snapshot, prev *wgquick.Config, p Policy) (*wgquick.Config, []Rejection) {
 	var last []wgquick.Peer
 	if prev != nil {
 		last = prev.Peers
@@ -30,7 +34,7 @@ func Build(self Self, s Snapshot, prev *wgquick.Config, p Policy) (*wgquick.Conf
 	self = addressed(self, ownNode(self, s.Nodes), prev)
 	static, rejections := staticPeers(self, s.Fragments, last)
 	for {
-		peers, rejected, settled := round(self, s, static, last, p)
+		peers, rejected, settled := b.round(self, s, static, last, p)
 		last = peers
 		if !settled {
 			continue
@@ -108,8 +112,8 @@ func head(self Self, p Policy) []string {
 // or if somebody lost what it had and does not even ask for, which may have been in the way of what it asks for; then
 // the next round starts from the peers of this one. Of those nobody drops out any more, a key is changed once, and what
 // is lost is lost once: there is an end.
-func round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
-	j := &judge{self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}}
+func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
+	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}}
 	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
 	kept := j.keep(unreadPeers(self, s, last), static)
@@ -172,7 +176,7 @@ func (j *judge) candidates(s Snapshot, last []wgquick.Peer) []*candidate {
 			continue
 		}
 		o := wgquick.Origin{Kind: KindNode, Name: n.Name, UID: n.UID}
-		c := &candidate{node: n, said: names.read(n), origin: o, who: o.String(), relation: r, last: lasts[o]}
+		c := &candidate{node: n, said: j.builder.said(n.Name, names.of(n)), origin: o, who: o.String(), relation: r, last: lasts[o]}
 		if r == asHub && j.policy.pinned(n.Name) {
 			j.writeHub(*n)
 		}

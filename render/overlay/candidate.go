@@ -13,7 +13,7 @@ import (
 // got.
 type candidate struct {
 	node     *Node // of another object its name, uid and age alone
-	said     said
+	said     *said
 	origin   wgquick.Origin
 	who      string // origin, for the ledger and for messages
 	relation relation
@@ -88,7 +88,7 @@ func (j *judge) hearLabel(c *candidate) bool {
 }
 
 // hearKey: a key that cannot be had leaves the last good one in its place.
-func (j *judge) hearKey(c *candidate, s said) bool {
+func (j *judge) hearKey(c *candidate, s *said) bool {
 	if s.publicKey.raw == "" && c.origin.Kind == KindNode {
 		j.wait(c, AnnotationPublicKey, "not set yet")
 		return false
@@ -115,7 +115,7 @@ func (j *judge) hearKey(c *candidate, s said) bool {
 	return true
 }
 
-func (j *judge) hearEndpoint(c *candidate, s said) bool {
+func (j *judge) hearEndpoint(c *candidate, s *said) bool {
 	if s.endpoint.err != nil {
 		j.reject(c, Malformed, s.words.endpoint, s.endpoint.raw, s.endpoint.err.Error())
 	}
@@ -141,7 +141,7 @@ func (j *judge) hearEndpoint(c *candidate, s said) bool {
 }
 
 // hearVPCIP: a neighbour that cannot be reached is no peer. What it claims is reached through the hub.
-func (j *judge) hearVPCIP(c *candidate, s said) bool {
+func (j *judge) hearVPCIP(c *candidate, s *said) bool {
 	last, _ := c.lastEndpoint()
 	addr, port := s.vpcIP.value, s.endpoint.value.Port()
 	switch {
@@ -168,7 +168,7 @@ func (j *judge) hearVPCIP(c *candidate, s said) bool {
 }
 
 // checkVPCIP judges what others will be told, by itself.
-func (j *judge) checkVPCIP(c *candidate, s said) {
+func (j *judge) checkVPCIP(c *candidate, s *said) {
 	if s.vpcIP.err != nil {
 		j.reject(c, Malformed, AnnotationVPCIP, s.vpcIP.raw, s.vpcIP.err.Error())
 	} else if why := neverEndpoint(s.vpcIP.value); why != "" {
@@ -188,7 +188,7 @@ func (j *judge) rejectEndpoint(c *candidate, cause Cause, reason string) {
 }
 
 // hearPrefixes judges each prefix by itself. As long as an element is malformed nothing is taken away.
-func (j *judge) hearPrefixes(c *candidate, s said) bool {
+func (j *judge) hearPrefixes(c *candidate, s *said) bool {
 	if c.relation == asHub && len(j.self.HubAllowedIPs) > 0 {
 		return true // what goes to a hub is the owner's word
 	}

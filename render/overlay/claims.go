@@ -105,6 +105,7 @@ func (p Policy) pinnedKey(k wgquick.PublicKey) bool {
 
 // judge decides over the claims of one Build.
 type judge struct {
+	builder    *Builder
 	self       Self
 	policy     Policy
 	ledger     ledger

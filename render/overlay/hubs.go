@@ -7,7 +7,7 @@ import "wg-kube/templates/wgquick"
 func (j *judge) hearHub(names *annotations, n *Node) {
 	c := &candidate{
 		node:     n,
-		said:     names.read(n),
+		said:     new(read(names.of(n))),
 		origin:   wgquick.Origin{Kind: KindNode, Name: n.Name, UID: n.UID},
 		relation: asHub,
 	}

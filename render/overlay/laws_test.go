@@ -328,8 +328,13 @@ func laws(t *testing.T, seed uint64) {
 	}
 	self, s := w.self(), w.snapshot()
 	var prev *wgquick.Config
+	var builder Builder
 	for range 4 {
-		prev, _ = build(t, self, s, prev, p)
+		now, rejections := build(t, self, s, prev, p)
+		again, rejectedAgain := builder.Build(self, s, prev, p)
+		equal(t, "built by one that has built before", now, again)
+		equal(t, "rejected by one that has built before", rejections, rejectedAgain)
+		prev = now
 
 		newcomer := w.node("newcomer")
 		if self.Role == Spoke {

@@ -76,7 +76,7 @@ func (j *judge) peers(peers []Peer, lasts map[wgquick.Origin]*wgquick.Peer) (cs 
 		}
 		cs = append(cs, &candidate{
 			node:     &Node{Name: p.Name, UID: p.UID, Created: p.Created},
-			said:     p.said(),
+			said:     new(p.said()),
 			origin:   o,
 			who:      o.String(),
 			relation: asSpoke,
