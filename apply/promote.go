@@ -31,7 +31,7 @@ func Allowed() wgquick.Allow {
 type Guard struct {
 	From      string    // the path of the proposal, for the head of the file
 	MaxShrink float64   // the part of the peers, or of the prefixes, that may go within Window; see few
-	MaxPeers  int       // how many peers there may be, and prefixesAPeer times as many prefixes; zero: any number
+	MaxPeers  int       // how many peers there may be, and wgquick.PrefixesAPeer times as many prefixes; zero: any number
 	Accept    bool      // a person has looked: what is marked as held goes, or where nothing is, all that is to go
 	Now       time.Time // what is held from now on is held since
 
@@ -42,11 +42,7 @@ type Guard struct {
 // few is the number of peers, or of prefixes, that may always go, as long as one peer is left.
 const few = 3
 
-// prefixesAPeer is how many prefixes a peer has at most, taken over all of them.
-const prefixesAPeer = 4
-
-// tooMuch is why a proposal is larger than the guard lets it be: every peer costs the kernel memory, every prefix a
-// route, and whoever lies in the name of a cluster can write many.
+// tooMuch is why a proposal is larger than the guard lets it be. wg-render proposes no more: whoever lies in its name can.
 func (g Guard) tooMuch(c *wgquick.Config) error {
 	prefixes := 0
 	for _, p := range c.Peers {
@@ -56,8 +52,8 @@ func (g Guard) tooMuch(c *wgquick.Config) error {
 	case g.MaxPeers == 0:
 	case len(c.Peers) > g.MaxPeers:
 		return fmt.Errorf("%s: %d peers: more than %d, which --max-peers allows", g.From, len(c.Peers), g.MaxPeers)
-	case prefixes > g.MaxPeers*prefixesAPeer:
-		return fmt.Errorf("%s: %d prefixes: more than %d, %d for each of --max-peers", g.From, prefixes, g.MaxPeers*prefixesAPeer, prefixesAPeer)
+	case prefixes > g.MaxPeers*wgquick.PrefixesAPeer:
+		return fmt.Errorf("%s: %d prefixes: more than %d, %d for each of --max-peers", g.From, prefixes, g.MaxPeers*wgquick.PrefixesAPeer, wgquick.PrefixesAPeer)
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ type options struct {
 	crdPeerCIDRs     []netip.Prefix
 	secretsNamespace string
 	secretPeerCIDRs  []netip.Prefix
+	maxPeers         int
 
 	out         string
 	peersDir    string
@@ -102,6 +103,7 @@ func (o *options) register(fs *pflag.FlagSet) {
 	list(fs, &o.crdPeerCIDRs, parseCIDR, "crd-peer-cidrs", "CIDR,...", "what a WireGuardPeer may claim at all (anything)")
 	fs.StringVar(&o.secretsNamespace, "secrets-namespace", "", "the Secrets of this namespace with the label "+secrets.Selector+" are peers (none are)")
 	list(fs, &o.secretPeerCIDRs, parseCIDR, "secret-peer-cidrs", "CIDR,...", "what such a Secret may claim at all (anything)")
+	fs.IntVar(&o.maxPeers, "max-peers", wgquick.MaxPeers, "how many peers are proposed, and four times as many prefixes, which must be no more than wg-apply takes; 0: any number")
 	list(fs, &o.apiServer, parseIP, "api-server", "IP,...", "addresses of the API server, which no spoke may claim (those of the kubeconfig)")
 
 	fs.StringVar(&o.out, "out", "/var/lib/wg-render", "the folder of proposals")
@@ -198,6 +200,9 @@ func (o *options) check() error {
 	}
 	if err := service.CheckAddr(o.metricsAddr); err != nil {
 		return cli.Usagef("--metrics-addr: %w", err)
+	}
+	if o.maxPeers < 0 {
+		return cli.Usagef("--max-peers: %d: less than nothing", o.maxPeers)
 	}
 	if o.settle < 0 {
 		return cli.Usagef("--settle: %v: it is negative", o.settle)

@@ -161,6 +161,7 @@ func (o *options) policy() overlay.Policy {
 			overlay.KindWireGuardPeer: o.crdPeerCIDRs,
 			overlay.KindSecret:        o.secretPeerCIDRs,
 		},
+		MaxPeers: o.maxPeers,
 		Hubs:     o.hubs,
 		HubKeys:  o.hubKeys,
 		From:     from,

@@ -30,7 +30,7 @@ func FuzzWhatIsRenderedIsAccepted(f *testing.F) {
 }
 
 // renderedIsAccepted holds the two halves to their contract: whatever Nodes and others say, wg-render never writes a
-// proposal that "wg-apply check" refuses.
+// proposal that "wg-apply check" refuses, nor one that is too large for it.
 func renderedIsAccepted(t *testing.T, seed uint64, text string) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	self := overlay.Self{
@@ -45,8 +45,9 @@ func renderedIsAccepted(t *testing.T, seed uint64, text string) {
 	}
 	path := filepath.Join(t.TempDir(), "wg0.conf")
 	var prev *wgquick.Config
+	maxPeers := 3 + r.IntN(9)
 	for range 3 { // each round from what the one before left on disk
-		c, _ := overlay.Build(self, somebody(r, text), prev, overlay.Policy{Prefix: "wireguard.kube/", From: text})
+		c, _ := overlay.Build(self, somebody(r, text), prev, overlay.Policy{Prefix: "wireguard.kube/", From: text, MaxPeers: maxPeers})
 		b, err := c.Marshal()
 		if err != nil {
 			t.Fatal(err)
@@ -59,6 +60,9 @@ func renderedIsAccepted(t *testing.T, seed uint64, text string) {
 		}
 		if prev, err = wgquick.Parse(path, b); err != nil {
 			t.Fatal(err)
+		}
+		if _, _, _, err := apply.Promote(&wgquick.Config{}, prev, apply.Guard{MaxPeers: maxPeers}); err != nil {
+			t.Fatalf("%v\n%s", err, b)
 		}
 	}
 }

@@ -97,17 +97,24 @@ func TestClaims(t *testing.T) {
 				`Node/a: allowed-ips "8000::/1": wider than /16: a split of a default route is not granted to a Node`}},
 		"a default route in many parts": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=11.0.0.0/8,12.0.0.0/8,13.0.0.0/8,14.0.0.0/8,15.0.0.0/8,16.0.0.0/8,2001:db8::/32")},
 			map[string]string{"a": "11.0.0.0/8,12.0.0.0/8,13.0.0.0/8,14.0.0.0/8,2001:db8::/32 at nowhere"}, []string{
-				`Node/a: allowed-ips: 2 more than one Node is granted: at most 256, IPv4 no more than 4 times a /8 in all, IPv6 a /16`}},
+				`Node/a: allowed-ips "15.0.0.0/8": one Node is granted no more than 4 x /8 of public IPv4`,
+				`Node/a: allowed-ips "16.0.0.0/8": one Node is granted no more than 4 x /8 of public IPv4`}},
 		"loopback, multicast, link-local": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=127.0.0.1/32,224.0.0.5/32,169.254.169.254/32,fe80::/64,ff02::1/128,::1/128,0.1.2.3/32,255.255.255.255/32")},
 			map[string]string{}, []string{
 				`Node/a: allowed-ips "0.1.2.3/32": overlaps 0.0.0.0/8 (this network)`,
 				`Node/a: allowed-ips "127.0.0.1/32": overlaps 127.0.0.0/8 (loopback)`,
 				`Node/a: allowed-ips "169.254.169.254/32": overlaps 169.254.0.0/16 (link-local)`,
 				`Node/a: allowed-ips "224.0.0.5/32": overlaps 224.0.0.0/4 (multicast)`,
-				`Node/a: allowed-ips "255.255.255.255/32": overlaps 255.255.255.255/32 (broadcast)`,
+				`Node/a: allowed-ips "255.255.255.255/32": overlaps 240.0.0.0/4 (reserved, broadcast)`,
 				`Node/a: allowed-ips "::1/128": overlaps ::1/128 (loopback)`,
 				`Node/a: allowed-ips "fe80::/64": overlaps fe80::/10 (link-local)`,
 				`Node/a: allowed-ips "ff02::1/128": overlaps ff00::/8 (multicast)`}},
+		"reserved": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=239.0.0.0/8,240.0.0.0/8,254.1.0.0/16,255.0.0.0/8")},
+			map[string]string{}, []string{
+				`Node/a: allowed-ips "239.0.0.0/8": overlaps 224.0.0.0/4 (multicast)`,
+				`Node/a: allowed-ips "240.0.0.0/8": overlaps 240.0.0.0/4 (reserved, broadcast)`,
+				`Node/a: allowed-ips "254.1.0.0/16": overlaps 240.0.0.0/4 (reserved, broadcast)`,
+				`Node/a: allowed-ips "255.0.0.0/8": overlaps 240.0.0.0/4 (reserved, broadcast)`}},
 		"v4 in the clothes of v6": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=::ffff:10.0.0.1/128,::ffff:10.0.0.2")},
 			map[string]string{}, []string{
 				`Node/a: allowed-ips "::ffff:10.0.0.1/128": overlaps ::ffff:0.0.0.0/96 (IPv4-mapped)`,
@@ -338,6 +345,7 @@ func TestCauses(t *testing.T) {
 		"its endpoint in a tunnel": {node("a", "site=lab", "ip=10.1.0.1", "vpc-ip=10.9.0.7"), Loop},
 		"around its own endpoint":  {neighbour("allowed-ips=172.31.0.0/16"), Loop},
 		"very many":                {neighbour("allowed-ips=" + strings.Join(many, ",")), TooMuch},
+		"very wide":                {neighbour("allowed-ips=20.0.0.0/8,21.0.0.0/8,22.0.0.0/8,23.0.0.0/8,24.0.0.0/9"), TooMuch},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, rejections := build(t, self, Snapshot{Nodes: []Node{tc.node}}, nil, policy)
@@ -565,7 +573,7 @@ func TestCap(t *testing.T) {
 	held := node("a", "allowed-ips="+many[999])
 	prev, _ := build(t, us(Hub), Snapshot{Nodes: []Node{held}}, nil, p)
 	c, rejections := build(t, us(Hub), Snapshot{Nodes: []Node{node("a", "allowed-ips="+strings.Join(many, ","))}}, prev, p)
-	if got := c.Peers[0].AllowedIPs; len(got) != maxPrefixes || got[maxPrefixes-1].String() != many[999] || len(rejections) != 1 {
+	if got := c.Peers[0].AllowedIPs; len(got) != maxPrefixes || got[maxPrefixes-1].String() != many[999] || len(rejections) != maxPerNode+1 {
 		t.Errorf("%d prefixes, the last is %v; refused %v", len(got), got[len(got)-1], rejections)
 	}
 }

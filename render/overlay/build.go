@@ -113,7 +113,7 @@ func head(self Self, p Policy) []string {
 // the next round starts from the peers of this one. Of those nobody drops out any more, a key is changed once, and what
 // is lost is lost once: there is an end.
 func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
-	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}}
+	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}, budget: newBudget(p)}
 	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
 	kept := j.keep(unreadPeers(self, s, last), static)
@@ -239,7 +239,10 @@ func ownNode(self Self, nodes []Node) *Node {
 func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 	const us = "this node"
 	l, self := &j.ledger, j.self
+	j.budget.all.prefixes = len(self.HubAllowedIPs)
 	for _, peer := range static {
+		j.budget.all.peers++
+		j.budget.all.prefixes += len(peer.AllowedIPs)
 		l.keys[peer.PublicKey] = peer.Origin.String()
 		for _, p := range peer.AllowedIPs {
 			if p.Bits() > 0 {

@@ -36,6 +36,7 @@ type candidate struct {
 	keyHeld  bool // by another, when c wanted it
 	podsLate bool // it had no key when podCIDRs were given
 	prefixes []netip.Prefix
+	granted  amount // prefixes
 	endpoint netip.AddrPort
 }
 

@@ -32,7 +32,7 @@ var never = [...]struct {
 	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
 	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
 	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
-	{netip.MustParsePrefix("255.255.255.255/32"), "broadcast"},
+	{netip.MustParsePrefix("240.0.0.0/4"), "reserved, broadcast"},
 	{netip.MustParsePrefix("::/128"), "unspecified"},
 	{netip.MustParsePrefix("::1/128"), "loopback"},
 	{netip.MustParsePrefix("::ffff:0:0/96"), "IPv4-mapped"},
@@ -40,16 +40,12 @@ var never = [...]struct {
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
 
-// A default route can be split into halves, or into any number of parts. So what is wider than this is refused,
-// and so is what all prefixes of one object cover together beyond that many times as much.
+// A default route can be split into halves, or into any number of parts. So what is wider than this is refused; how
+// many parts there may be is for the budget.
 const (
 	widest4 = 8  // bits, IPv4
 	widest6 = 16 // bits, IPv6
-	atMost  = 4  // times the widest, an object and address family
 )
-
-// maxPrefixes is how many one object is granted.
-const maxPrefixes = 256
 
 // neverGranted is why no object of the kind is granted p, "" if one may be.
 func neverGranted(p netip.Prefix, kind string) string {
@@ -88,12 +84,15 @@ func (p Policy) neverAlone(claimed netip.Prefix, kind string) string {
 			return fmt.Sprintf("covers the API server %s", a)
 		}
 	}
-	inside := func(c netip.Prefix) bool { return c.Bits() <= claimed.Bits() && c.Contains(claimed.Addr()) }
-	if may := p.PeerCIDRs[kind]; len(may) > 0 && !slices.ContainsFunc(may, inside) {
+	may := p.PeerCIDRs[kind]
+	if len(may) > 0 && !slices.ContainsFunc(may, func(q netip.Prefix) bool { return inside(claimed, q) }) {
 		return "lies outside of what peers may claim"
 	}
 	return ""
 }
+
+// inside reports whether all of p is in q.
+func inside(p, q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }
 
 // pinned reports whether a Node of this name may be a hub of ours.
 func (p Policy) pinned(name string) bool { return len(p.Hubs) == 0 || slices.Contains(p.Hubs, name) }
@@ -109,6 +108,7 @@ type judge struct {
 	self       Self
 	policy     Policy
 	ledger     ledger
+	budget     budget
 	ranges     map[netip.Prefix]bool // of the hubs in the last proposal: failover moves them between hubs
 	rejections []Rejection
 	lost       bool // an incumbent is no peer any more
@@ -137,14 +137,29 @@ func (j *judge) againstEndpoint(c *candidate) string {
 	return j.ledger.againstEndpoint(c.wantEndpoint.Addr(), !owners)
 }
 
+// tooMuch is why c cannot have p beside what it has, and what all have, "" if it can.
+func (j *judge) tooMuch(c *candidate, p netip.Prefix) string {
+	if why := j.budget.againstOne(c.origin.Kind, c.granted.plus(amountOf(p))); why != "" {
+		return why
+	}
+	return j.budget.against(c.origin.Kind, j.price(c, p))
+}
+
+// price is what p costs all. It stands in the file once, however many hubs are granted it.
+func (j *judge) price(c *candidate, p netip.Prefix) amount {
+	if _, ok := j.ledger.shared.Get(p); ok && c.relation == asHub {
+		return amount{}
+	}
+	return amountOf(p)
+}
+
 // seatKey writes down the key of c for as long as it has not got another.
 func (j *judge) seatKey(c *candidate) {
 	if c.last == nil {
 		return
 	}
-	if k := c.last.PublicKey; j.ledger.keys[k] == "" && !k.IsZero() && k != j.self.PublicKey {
-		j.ledger.keys[k] = c.who
-		c.key = k
+	if k := c.last.PublicKey; j.ledger.keys[k] == "" && !k.IsZero() && k != j.self.PublicKey && j.budget.against(c.origin.Kind, c.amount()) == "" {
+		j.grantKey(c, k)
 	}
 }
 
@@ -159,7 +174,7 @@ func (j *judge) seatPods(candidates []*candidate) {
 		}
 		for _, c := range candidates {
 			for _, p := range c.wantPrefixes {
-				if c.fieldOf(p) != FieldPodCIDRs || c.holdsPrefix(p) != held || c.full(p) || j.against(c, p, !held) != "" {
+				if c.fieldOf(p) != FieldPodCIDRs || c.holdsPrefix(p) != held || j.against(c, p, !held) != "" || j.tooMuch(c, p) != "" {
 					continue
 				}
 				if c.podsLate = !j.takeKey(c); !c.podsLate {
@@ -177,7 +192,7 @@ func (j *judge) seat(c *candidate) {
 	}
 	for _, p := range c.wantPrefixes {
 		held := c.holdsPrefix(p) || c.relation == asHub && j.ranges[p]
-		if held && !slices.Contains(c.prefixes, p) && !c.full(p) && j.against(c, p, false) == "" {
+		if held && !slices.Contains(c.prefixes, p) && j.against(c, p, false) == "" && j.tooMuch(c, p) == "" {
 			j.grant(c, p)
 		}
 	}
@@ -191,21 +206,18 @@ func (j *judge) admit(c *candidate) bool {
 	if !j.takeKey(c) {
 		return false
 	}
-	var gained []netip.Prefix
-	for _, p := range c.wantPrefixes {
-		if !slices.Contains(c.prefixes, p) && !c.full(p, gained...) && j.against(c, p, true) == "" {
-			gained = append(gained, p)
-		}
-	}
 	open := c.wantEndpoint.IsValid() && !c.endpoint.IsValid()
 	reached := !open || j.againstEndpoint(c) == ""
-	nothing := len(c.prefixes)+len(gained) == 0
-	if c.relation != asHub && nothing || c.relation == neighbour && !reached {
-		delete(j.ledger.keys, c.key)
-		return false
+	if reached || c.relation != neighbour {
+		for _, p := range c.wantPrefixes {
+			if !slices.Contains(c.prefixes, p) && j.against(c, p, true) == "" && j.tooMuch(c, p) == "" {
+				j.grant(c, p)
+			}
+		}
 	}
-	for _, p := range gained {
-		j.grant(c, p)
+	if c.relation != asHub && len(c.prefixes) == 0 || c.relation == neighbour && !reached {
+		j.releaseKey(c)
+		return false
 	}
 	if open && reached {
 		j.grantEndpoint(c)
@@ -218,15 +230,30 @@ func (j *judge) takeKey(c *candidate) bool {
 	if c.key == c.wantKey {
 		return true
 	}
-	if c.keyHeld = j.ledger.keys[c.wantKey] != ""; !c.keyHeld {
-		delete(j.ledger.keys, c.key)
-		c.key = c.wantKey
-		j.ledger.keys[c.key] = c.who
+	if c.keyHeld = j.ledger.keys[c.wantKey] != ""; !c.keyHeld && (!c.key.IsZero() || j.budget.against(c.origin.Kind, c.amount()) == "") {
+		j.releaseKey(c)
+		j.grantKey(c, c.wantKey)
 	}
 	return !c.key.IsZero()
 }
 
+// grantKey makes c one of the peers.
+func (j *judge) grantKey(c *candidate, k wgquick.PublicKey) {
+	c.key = k
+	j.ledger.keys[k] = c.who
+	j.budget.spend(c.origin.Kind, c.amount())
+}
+
+func (j *judge) releaseKey(c *candidate) {
+	if !c.key.IsZero() {
+		delete(j.ledger.keys, c.key)
+		j.budget.spend(c.origin.Kind, c.amount().negative())
+	}
+}
+
 func (j *judge) grant(c *candidate, p netip.Prefix) {
+	c.granted = c.granted.plus(amountOf(p))
+	j.budget.spend(c.origin.Kind, j.price(c, p))
 	c.prefixes = append(c.prefixes, p)
 	if c.relation == asHub {
 		put(&j.ledger.shared, p, c.who)
@@ -240,54 +267,29 @@ func (j *judge) grantEndpoint(c *candidate) {
 	put(&j.ledger.endpoints, host(c.endpoint.Addr()), c.who)
 }
 
-// full reports whether p is more than one object is granted, beside what it has and gains.
-func (c *candidate) full(p netip.Prefix, gained ...netip.Prefix) bool {
-	if len(c.prefixes)+len(gained) >= maxPrefixes {
-		return true
-	}
-	sum := share(p)
-	for _, list := range [2][]netip.Prefix{c.prefixes, gained} {
-		for _, q := range list {
-			if q.Addr().Is4() == p.Addr().Is4() {
-				sum += share(q)
-			}
-		}
-	}
-	return sum > atMost<<48
-}
-
-// share is how much of its family p covers, in parts of 2^-48 of the widest prefix.
-func share(p netip.Prefix) uint64 {
-	widest := widest6
-	if p.Addr().Is4() {
-		widest = widest4
-	}
-	return 1 << 48 >> (p.Bits() - widest)
-}
-
 // explain says why c did not get all it wants, now that everyone has what they got.
 func (j *judge) explain(c *candidate) {
-	if by := j.ledger.keys[c.wantKey]; by != c.who && by != "" && !c.lastGoodKey {
+	by := j.ledger.keys[c.wantKey]
+	if by != c.who && by != "" && !c.lastGoodKey {
 		j.reject(c, Held, c.said.words.publicKey, c.wantKey.String(), "held by "+by)
 	}
+	if why := j.budget.against(c.origin.Kind, c.amount()); why != "" && by == "" {
+		j.reject(c, TooMuch, "", "", why)
+	}
 	var refused []Rejection
-	beyond := 0
 	for _, p := range c.wantPrefixes {
 		if slices.Contains(c.prefixes, p) || c.lastGoodPrefixes[p] {
 			continue
 		}
-		why := j.against(c, p, true)
+		cause, why := Held, j.against(c, p, true)
+		if why == "" {
+			cause, why = TooMuch, j.tooMuch(c, p)
+		}
 		if why != "" {
-			refused = append(refused, Rejection{Origin: c.origin, Cause: Held, Field: c.fieldOf(p), Value: p.String(), Reason: why})
-		} else if c.admitted {
-			beyond++
+			refused = append(refused, Rejection{Origin: c.origin, Cause: cause, Field: c.fieldOf(p), Value: p.String(), Reason: why})
 		}
 	}
 	j.rejections = append(j.rejections, fewer(refused)...)
-	if beyond > 0 {
-		j.reject(c, TooMuch, c.said.words.allowedIPs, "", fmt.Sprintf("%d more than one %s is granted: at most %d, IPv4 no more than %d times a /%d in all, IPv6 a /%d",
-			beyond, c.origin.Kind, maxPrefixes, atMost, widest4, widest6))
-	}
 	if c.wantEndpoint.IsValid() && !c.endpoint.IsValid() {
 		if why := j.againstEndpoint(c); why != "" {
 			j.rejectEndpoint(c, Loop, why)

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -63,6 +64,7 @@ func build(t testing.TB, self Self, s Snapshot, prev *wgquick.Config, p Policy) 
 	equal(t, "built from the file on disk", c, fromDisk)
 
 	consistent(t, self, s, c)
+	affordable(t, self, c, p)
 	return c, rejections
 }
 
@@ -110,6 +112,33 @@ func consistent(t testing.TB, self Self, s Snapshot, c *wgquick.Config) {
 				}
 			}
 		}
+	}
+}
+
+// affordable adds everything up, the slow way, and looks whether wg-apply would take so much, and Nodes have their half.
+func affordable(t testing.TB, self Self, c *wgquick.Config, policy Policy) {
+	t.Helper()
+	peers, prefixes, wide := make(map[string]int), make(map[string]int), make(map[string]float64) // by kind; "" is all
+	for _, p := range c.Peers {
+		for _, kind := range []string{"", p.Origin.Kind} {
+			peers[kind]++
+			prefixes[kind] += len(p.AllowedIPs)
+			for _, q := range p.AllowedIPs {
+				owners := p.Origin.Kind == KindFragment || slices.Contains(self.HubAllowedIPs, q)
+				if q.Addr().Is4() && !q.Addr().IsPrivate() && !owners {
+					wide[kind] += math.Pow(2, float64(8-q.Bits()))
+				}
+			}
+		}
+	}
+	quarter := (policy.MaxPeers + 3) / 4
+	for _, kind := range []string{KindWireGuardPeer, KindSecret} {
+		if policy.MaxPeers > 0 && (peers[kind] > quarter || prefixes[kind] > policy.MaxPeers) || wide[kind] > 4.01 {
+			t.Fatalf("%d %ss of %d peers have %d prefixes, %v of them /8", peers[kind], kind, policy.MaxPeers, prefixes[kind], wide[kind])
+		}
+	}
+	if policy.MaxPeers > 0 && (peers[""] > policy.MaxPeers || prefixes[""] > policy.MaxPeers*4) || wide[""] > 16.01 {
+		t.Fatalf("%d of %d peers have %d prefixes, %v of them /8", peers[""], policy.MaxPeers, prefixes[""], wide[""])
 	}
 }
 
@@ -225,6 +254,9 @@ func (w world) name() string            { return fmt.Sprintf("n%d", w.IntN(8)) }
 func (w world) addr() string            { return fmt.Sprintf("10.%d.0.%d", w.IntN(3), w.IntN(3)) }
 func (w world) addr6() string           { return fmt.Sprintf("fd00:%d::%d", w.IntN(2), w.IntN(3)) }
 func (w world) cidr() string {
+	if w.IntN(3) == 0 {
+		return fmt.Sprintf("%d.0.0.0/8", 30+w.IntN(30)) // of the public address space
+	}
 	return fmt.Sprintf("%s/%s", w.addr(), w.pick("8", "16", "24", "30", "31", "32"))
 }
 
@@ -322,6 +354,9 @@ func laws(t *testing.T, seed uint64) {
 	}
 	if w.IntN(6) == 0 {
 		p.Hubs = []string{w.name(), w.name(), w.name()}
+	}
+	if w.IntN(3) == 0 {
+		p.MaxPeers = 4 + w.IntN(6)
 	}
 	if w.IntN(6) == 0 {
 		p.HubKeys = []wgquick.PublicKey{key(w.name()), key(w.name()), key(w.name())}

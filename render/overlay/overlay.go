@@ -47,6 +47,7 @@ type Policy struct {
 	Prefix    string                    // put in front of every label and annotation as it is
 	APIServer []netip.Addr              // no claim of a spoke may cover these
 	PeerCIDRs map[string][]netip.Prefix // by the kind of origin: a claim, but for a hub's, must lie inside one of these; none: anywhere
+	MaxPeers  int                       // how many peers the file has at most, and wgquick.PrefixesAPeer times as many prefixes; zero: any number
 	Hubs      []string                  // the only Nodes that a spoke takes for hubs; empty: any that has the label
 	HubKeys   []wgquick.PublicKey       // the only keys that a spoke takes from a hub; empty: any
 	From      string                    // where the Nodes come from, for the head of the file; the same from run to run

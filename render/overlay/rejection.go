@@ -30,7 +30,7 @@ const (
 	Excluded  Cause = "excluded"  // by our own flags, or for the sake of the API server
 	Held      Cause = "held"      // by another, or by this node
 	Loop      Cause = "loop"      // an endpoint would lie inside the tunnel
-	TooMuch   Cause = "too-much"  // for one object
+	TooMuch   Cause = "too-much"  // for one object, or beside what others have
 )
 
 const (

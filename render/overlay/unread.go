@@ -60,9 +60,12 @@ func (j *judge) keep(unread, static []wgquick.Peer) (kept []wgquick.Peer) {
 		if k.IsZero() || k == j.self.PublicKey || j.ledger.keys[k] != "" {
 			continue
 		}
-		c := &candidate{origin: peer.Origin, who: peer.Origin.String(), relation: r, key: k}
+		c := &candidate{origin: peer.Origin, who: peer.Origin.String(), relation: r}
 		if peer.Origin.Kind != KindNode {
 			c.relation, c.presharedKey, c.keepalive = asSpoke, peer.PresharedKey, &peer.PersistentKeepalive
+		}
+		if j.budget.against(c.origin.Kind, c.amount()) != "" {
+			continue
 		}
 		for _, p := range peer.AllowedIPs {
 			if !given[p] && j.keepPrefix(c, p) {
@@ -72,7 +75,7 @@ func (j *judge) keep(unread, static []wgquick.Peer) (kept []wgquick.Peer) {
 		if c.relation != asHub && len(c.prefixes) == 0 {
 			continue
 		}
-		j.ledger.keys[k] = c.who
+		j.grantKey(c, k)
 		c.wantEndpoint, _ = peer.Endpoint.AddrPort()
 		if a := c.wantEndpoint.Addr(); a.IsValid() && neverEndpoint(a) == "" && j.againstEndpoint(c) == "" {
 			j.grantEndpoint(c)
@@ -90,7 +93,7 @@ func (j *judge) keepPrefix(c *candidate, p netip.Prefix) bool {
 	case c.relation == asHub && slices.ContainsFunc(j.self.HubAllowedIPs, flag):
 		c.prefixes = append(c.prefixes, p) // which the ledger has from the flag
 		return true
-	case neverGranted(p, c.origin.Kind) != "", c.relation != asHub && j.policy.neverAlone(p, c.origin.Kind) != "", j.against(c, p, false) != "":
+	case neverGranted(p, c.origin.Kind) != "", c.relation != asHub && j.policy.neverAlone(p, c.origin.Kind) != "", j.against(c, p, false) != "", j.tooMuch(c, p) != "":
 		return false
 	}
 	j.grant(c, p)

@@ -24,6 +24,13 @@ const ProposalHead = "Proposed by wg-render."
 // MaxSize of a file, in bytes: wg-apply reads no larger one, so wg-render writes none. 2^16 peers have room in it.
 const MaxSize = 16 << 20
 
+// MaxPeers is how many peers a proposal has at most, where --max-peers of both programs does not say otherwise, and
+// PrefixesAPeer times as many prefixes: every peer costs the kernel memory, every prefix a route.
+const (
+	MaxPeers      = 16384
+	PrefixesAPeer = 4
+)
+
 // Config is one wg-quick file.
 // The zero value is an interface without key, address or peer.
 type Config struct {
