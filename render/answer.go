@@ -2,25 +2,29 @@ package render
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
+	"wg-kube/internal/retry"
 	"wg-kube/render/overlay"
 )
 
 const (
 	answerHeadStart = 10 * time.Second // of each node that comes before this one
 	answerTurns     = 3                // so many nodes answer; what they have said the others need not say
+	answerFirst     = time.Second      // the wait after the first failure, doubled with each; what comes in it is told together
 	answerLast      = time.Minute      // the longest wait between two tries
 )
 
 // answerer tells those who made claims, by way of one source, what became of them. Like the publisher it holds up no
 // proposal.
 type answerer struct {
-	to   Answerer
-	log  *slog.Logger
-	said said
-	want chan answer // with room for the newest
+	to      Answerer
+	log     *slog.Logger
+	said    said
+	want    chan answer // with room for the newest
+	backlog backlog
 }
 
 // answer is what is to be told, and how many nodes tell it before this one.
@@ -60,40 +64,56 @@ func (l *Loop) answer(r *rendered) {
 	}
 }
 
-// run tells what is offered, until ctx is done.
+// run tells what is offered, until ctx is done. What is newer is heard between two that are told.
 func (a *answerer) run(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
+		select {
+		case now := <-a.want:
+			a.hear(now)
+		default:
+		}
+		v, wait := a.backlog.next(time.Now())
+		if wait == 0 {
+			a.tell(ctx, v)
+			continue
+		}
+		pause(ctx, answerFirst)
 		select {
 		case <-ctx.Done():
-			return nil
+		case <-time.After(wait):
 		case now := <-a.want:
 			pause(ctx, time.Duration(now.turn)*answerHeadStart)
-			a.tell(ctx, a.newest(now))
-			pause(ctx, publishFirst)
+			a.hear(now)
 		}
 	}
+	return nil
 }
 
-// tell tries until it works. Meanwhile now gives way to what is newer.
-func (a *answerer) tell(ctx context.Context, now answer) {
-	for wait := publishFirst; ctx.Err() == nil; wait = min(2*wait, answerLast) {
-		err := a.to.Answer(ctx, now.verdicts)
-		if a.said.news("err", text(err)) && ctx.Err() == nil {
-			a.log.Warn("not told to whom it concerns; it is tried again", "op", "answer", "err", err)
-		}
-		if err == nil {
-			return
-		}
-		pause(ctx, wait)
-		now = a.newest(now)
-	}
-}
-
-func (a *answerer) newest(now answer) answer {
+// hear has now wait to be told, or what is newer by now.
+func (a *answerer) hear(now answer) {
 	select {
-	case newer := <-a.want:
-		return newer
+	case now = <-a.want:
 	default:
-		return now
+	}
+	a.backlog.take(a.to.Untold(now.verdicts))
+}
+
+func (a *answerer) tell(ctx context.Context, v overlay.Verdict) {
+	err := a.to.Answer(ctx, v)
+	if ctx.Err() != nil {
+		return
+	}
+	msg := "not told to whom it concerns; it is tried again"
+	switch {
+	case err == nil:
+		a.backlog.told(v)
+	case errors.Is(err, retry.ErrNever):
+		msg = "not told to whom it concerns"
+		a.backlog.told(v)
+	default:
+		a.backlog.failed(v, time.Now())
+	}
+	if a.said.news(v.Origin.Kind, text(err)) {
+		a.log.Warn(msg, "op", "answer", "peer", v.Origin.String(), "err", err)
 	}
 }

@@ -6,25 +6,29 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"wg-kube/internal/retry"
 	"wg-kube/render/overlay"
 )
 
 // listeners are Peers that hear what became of theirs.
 type listeners struct {
 	*others
-	refuse error
+	refuse func(overlay.Verdict) error
 	heard  []string
 }
 
-func (l *listeners) Answer(_ context.Context, verdicts []overlay.Verdict) error {
+func (l *listeners) Untold(verdicts []overlay.Verdict) []overlay.Verdict { return verdicts }
+
+func (l *listeners) Answer(_ context.Context, v overlay.Verdict) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, v := range verdicts {
-		l.heard = append(l.heard, fmt.Sprint(v.Origin, " ", v.Granted, " ", len(v.Rejections)))
-	}
-	return l.refuse
+	l.heard = append(l.heard, fmt.Sprint(v.Origin, " ", v.Granted, " ", len(v.Rejections)))
+	return l.refuse(v)
 }
+
+func heard(overlay.Verdict) error { return nil }
 
 func (l *listeners) last() string {
 	l.mu.Lock()
@@ -39,7 +43,7 @@ func TestAnswers(t *testing.T) {
 	b := newBench(t)
 	c := newCluster(overlay.Node{Name: "hub-1"})
 	c.synced = true
-	l := &listeners{others: newOthers(), refuse: errors.New("forbidden")}
+	l := &listeners{others: newOthers(), refuse: func(overlay.Verdict) error { return errors.New("forbidden") }}
 	b.others = l
 	b.run(onlySource{c})
 	l.know(nil, laptop())
@@ -56,7 +60,7 @@ func TestAnswersOnlyOnce(t *testing.T) {
 	b := newBench(t)
 	c := newCluster(overlay.Node{Name: "hub-1"})
 	c.synced = true
-	l := &listeners{others: newOthers()}
+	l := &listeners{others: newOthers(), refuse: heard}
 	b.others = l
 	b.run(onlySource{c})
 	l.know(nil, laptop())
@@ -69,4 +73,31 @@ func TestAnswersOnlyOnce(t *testing.T) {
 	if len(l.heard) > 2 { // the Node has changed once
 		t.Errorf("heard %q", l.heard)
 	}
+}
+
+// TestWhatIsRefusedForGood is said and not tried again, and what comes after it is told.
+func TestWhatIsRefusedForGood(t *testing.T) {
+	b := newBench(t)
+	c := newCluster(overlay.Node{Name: "hub-1"})
+	c.synced = true
+	l := &listeners{others: newOthers(), refuse: func(v overlay.Verdict) error {
+		if v.Granted {
+			return nil
+		}
+		return fmt.Errorf("%w: invalid", retry.ErrNever)
+	}}
+	b.others = l
+	b.run(onlySource{c})
+	greedy := laptop()
+	greedy.Name, greedy.UID, greedy.AllowedIPs = "ns/greedy", "2", []string{"0.0.0.0/0"}
+	l.know(nil, greedy, laptop())
+	b.eventually("both are told", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.heard) == 2 })
+	time.Sleep(3 * answerFirst)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.heard) != 2 {
+		t.Errorf("told %q", l.heard)
+	}
+	b.logged("not told to whom it concerns", 1)
+	b.logged("tried again", 1) // that it is not
 }

@@ -70,9 +70,11 @@ type Publisher interface {
 
 // Answerer tells whoever made a claim what became of it. A source that knows an API server is one.
 type Answerer interface {
-	// Answer tells it where it has not been told: of the Nodes and other objects that it knows. It tries once; the
-	// loop tries again.
-	Answer(ctx context.Context, verdicts []overlay.Verdict) error
+	// Untold returns those of verdicts that it can tell and has not told: of the Nodes and other objects that it knows.
+	Untold(verdicts []overlay.Verdict) []overlay.Verdict
+
+	// Answer tells one of them. It tries once; the loop tries again, unless the error is retry.ErrNever.
+	Answer(ctx context.Context, v overlay.Verdict) error
 }
 
 // Fragments knows the static peers: render/source/fragments. Its methods are as those of Source.

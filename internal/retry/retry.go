@@ -1,11 +1,15 @@
 // Package retry says how long to wait before something that failed is tried again. It waits for nobody, and it never
-// gives up: what makes a daemon fail is mended by a person, or passes.
+// gives up: what makes a daemon fail is mended by a person, or passes. What does neither is ErrNever.
 package retry
 
 import (
+	"errors"
 	"math/rand/v2"
 	"time"
 )
+
+// ErrNever is wrapped by what would fail again however often it is tried.
+var ErrNever = errors.New("it is not tried again")
 
 // Backoff is twice as long each time, within bounds, and never in step with others. First is needed.
 type Backoff struct {

@@ -2,6 +2,7 @@ package kube_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,8 +15,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	typedeventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
 
+	"wg-kube/internal/retry"
 	"wg-kube/render"
 	"wg-kube/render/overlay"
 	"wg-kube/render/source/kube"
@@ -48,7 +51,17 @@ func refused(kind, name, uid string, claims ...string) overlay.Verdict {
 	return v
 }
 
-// TestEvents: one for each object, field, value and reason, however often it is said and by however many.
+// tell has all told that is not.
+func tell(t *testing.T, a render.Answerer, verdicts ...overlay.Verdict) {
+	t.Helper()
+	for _, v := range a.Untold(verdicts) {
+		if err := a.Answer(context.Background(), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestEvents: one for what is refused of an object, however often it is said and by however many.
 func TestEvents(t *testing.T) {
 	api := newCluster(t)
 	api.create(node("greedy", []string{"peer=true"}, nil))
@@ -58,24 +71,21 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waiting := refused(overlay.KindNode, "greedy", uid, "vpc-ip: not set yet")
+	greedy := refused(overlay.KindNode, "greedy", uid, "allowed-ips: too much", "public-key: not a key", "vpc-ip: not set yet")
+	greedy.Rejections[2].Waiting = true
+	then := refused(overlay.KindNode, "greedy", uid, "public-key: not a key")
+	then.Rejections[0].Value = "y" // what the author tried next
+	waiting := refused(overlay.KindSecret, ns+"/s", string(secret.UID), "public-key: not set yet")
 	waiting.Rejections[0].Waiting = true
-	verdicts := []overlay.Verdict{
-		refused(overlay.KindNode, "greedy", uid, "allowed-ips: too much", "allowed-ips: too much", "public-key: not a key"),
-		refused(overlay.KindSecret, ns+"/s", string(secret.UID), "public-key: not set"),
-		refused(overlay.KindWireGuardPeer, ns+"/p", "uid-p", "publicKey: not set"), // which has a status
-		waiting,
-	}
-	another := refused(overlay.KindNode, "greedy", uid, "public-key: not a key")
-	another.Rejections[0].Value = "y" // what the author tried next
-	verdicts = append(verdicts, another)
+	long := strings.Repeat("n", 200) + ".example.com"
 	for range 2 { // two nodes, or one that was started anew
-		src := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub})
+		src := run(t, api.Admin(), kube.Config{Node: long, Role: overlay.Hub})
 		src.has("greedy")
 		for range 2 {
-			if err := src.Answer(context.Background(), verdicts); err != nil {
-				t.Fatal(err)
-			}
+			tell(t, src, greedy,
+				refused(overlay.KindSecret, ns+"/s", string(secret.UID), "public-key: not set"),
+				refused(overlay.KindWireGuardPeer, ns+"/p", "uid-p", "publicKey: not set")) // which has a status
+			tell(t, src, then, waiting)
 		}
 		src.stop()
 	}
@@ -85,10 +95,12 @@ func TestEvents(t *testing.T) {
 		if e.EventTime.IsZero() || e.Series != nil {
 			t.Errorf("%+v", e)
 		}
+		if by := e.ReportingInstance; len(by) > 128 || !strings.HasPrefix(by, "nnn") || !strings.HasSuffix(by, ".example.com") {
+			t.Errorf("it is said by %s", by)
+		}
 	}
 	want := []string{
-		`Node greedy Warning ClaimRefused wg-render: allowed-ips "x": too much`,
-		`Node greedy Warning ClaimRefused wg-render: public-key "x": not a key`,
+		`Node greedy Warning ClaimRefused wg-render: allowed-ips "x": too much; public-key "x": not a key`,
 		`Node greedy Warning ClaimRefused wg-render: public-key "y": not a key`,
 		`Secret s Warning ClaimRefused wg-render: public-key "x": not set`,
 	}
@@ -96,18 +108,111 @@ func TestEvents(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 
-	// Who finds ever new things to claim is not heard for ever.
+	// Who finds ever new things to claim is not heard for ever, and who makes the object anew no longer.
 	src := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub})
 	src.has("greedy")
 	for i := range 30 {
-		v := refused(overlay.KindNode, "greedy", uid, "allowed-ips: too much")
+		v := refused(overlay.KindNode, "greedy", fmt.Sprint("uid-", ns, i/10), "allowed-ips: too much")
 		v.Rejections[0].Value = fmt.Sprint(i)
-		if err := src.Answer(context.Background(), []overlay.Verdict{v}); err != nil {
-			t.Fatal(err)
+		tell(t, src, v)
+	}
+	for i, want := range []int{10, 10, 0} {
+		if n := len(api.events("default", fmt.Sprint("uid-", ns, i))); n != want {
+			t.Errorf("%d events, want %d", n, want)
 		}
 	}
-	if n := len(api.events("default", uid)); n != 23 {
-		t.Errorf("%d events, want 23", n)
+}
+
+// TestEveryClaimIsTold, of those that fill one Event and more.
+func TestEveryClaimIsTold(t *testing.T) {
+	api := newCluster(t)
+	src := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub})
+	src.has()
+	var claims []string
+	for i := range 12 {
+		claims = append(claims, fmt.Sprintf("field-%d: %s", i, strings.Repeat("why ", 60)))
+	}
+	uid := "uid-" + api.namespace()
+	tell(t, src, refused(overlay.KindNode, "wordy", uid, claims...))
+	events := api.events("default", uid)
+	if len(events) != 3 {
+		t.Errorf("%d events, want 3: of claims with some 250 bytes four go into 1024", len(events))
+	}
+	told := strings.Join(notes(events), "; ")
+	for _, claim := range claims {
+		if field, _, _ := strings.Cut(claim, ":"); !strings.Contains(told, field+` "x": why`) {
+			t.Errorf("%s is not told", field)
+		}
+	}
+}
+
+// TestWhatTheServerNeverTakes is not tried again; what it does not take now is.
+func TestWhatTheServerNeverTakes(t *testing.T) {
+	api := newCluster(t)
+	src := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub})
+	src.has()
+	uid := "uid-" + api.namespace()
+	invalid := refused(overlay.KindNode, "Of No Form", uid, "public-key: not a key")
+	if err := src.Answer(t.Context(), invalid); !errors.Is(err, retry.ErrNever) || !strings.Contains(err.Error(), "metadata.name") {
+		t.Errorf("an Event of no form: %v", err)
+	}
+	lost := refused(overlay.KindSecret, "nowhere/s", uid, "public-key: not a key")
+	if err := src.Answer(t.Context(), lost); err == nil || errors.Is(err, retry.ErrNever) {
+		t.Errorf("an Event in a namespace that may come: %v", err)
+	}
+	if untold := src.Untold([]overlay.Verdict{invalid, lost}); !cmp.Equal(untold, []overlay.Verdict{lost}) {
+		t.Errorf("to be told: %v", untold)
+	}
+}
+
+// TestWhoComesNowIsToldNow, while hundreds of Nodes and of somebody's Secrets are waiting.
+func TestWhoComesNowIsToldNow(t *testing.T) {
+	api := newCluster(t)
+	admin := api.Admin()
+	admin.QPS = -1
+	api.nodes = typedcorev1.NewForConfigOrDie(admin).Nodes()
+	api.define()
+	ns := api.namespace()
+	wrong := map[string]string{"public-key": "x", "endpoint": "y", "allowed-ips": "1,2,3,4,5,6,7,8,9"}
+	bad := func(name, key string) corev1.Node {
+		return node(name, []string{"peer=true"}, []string{"public-key=" + key, "endpoint=y", "allowed-ips=1,2,3,4,5,6,7,8,9"})
+	}
+	api.create(node("us", []string{"hub=true"}, nil))
+	for i := range 300 {
+		api.create(bad(fmt.Sprint("bad-", i), "x"))
+	}
+	for i := range 100 {
+		api.createSecret(ns, fmt.Sprint("bad-", i), wrong)
+		api.createPeer(ns, fmt.Sprint("bad-", i), `{"publicKey":"`+keyOf(fmt.Sprint("bad-", i))+`","allowedIPs":["127.0.0.0/8"]}`)
+	}
+	hub := runHub(t, api.Admin(), ns)
+	sent := func(namespace string) int {
+		list, err := typedeventsv1.NewForConfigOrDie(api.Admin()).Events(namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Items)
+	}
+	soon := func(what string, told func() bool) {
+		t.Helper()
+		before := sent(ns)
+		took := hub.eventually(what, told)
+		t.Logf("%s: after %v", what, took)
+		if n := sent(ns) - before; n > 20 {
+			t.Errorf("%s: after %d Events about Secrets", what, n)
+		}
+	}
+	hub.eventually("it tells the first", func() bool { return sent(ns) >= 12 })
+	hub.eventually("it tells more", func() bool { return sent(ns) >= 20 }) // not the newest of the first verdicts alone
+	api.create(bad("aaa", "oops"))
+	uid := string(api.get("aaa").UID)
+	soon("a new Node is told", func() bool { return len(api.events("default", uid)) == 1 })
+	api.patch("aaa", `{"metadata":{"annotations":{"wireguard.kube/public-key":"oh"}}}`)
+	soon("and what it says next", func() bool { return len(api.events("default", uid)) == 2 })
+	api.createPeer(ns, "aaa", `{"publicKey":"`+keyOf("aaa")+`","allowedIPs":["10.99.3.0/24"]}`)
+	soon("a new WireGuardPeer is told", func() bool { cond, _ := api.condition(ns, "aaa"); return cond["status"] == "True" })
+	if n := sent(ns); n > 95 {
+		t.Errorf("%d Events about 100 Secrets: nothing was waiting any more", n)
 	}
 }
 
@@ -146,9 +251,7 @@ func TestStatus(t *testing.T) {
 	answer := func(r running, v overlay.Verdict) (cond map[string]any, version string) {
 		t.Helper()
 		time.Sleep(500 * time.Millisecond)
-		if err := r.others.(render.Answerer).Answer(ctx, []overlay.Verdict{v}); err != nil {
-			t.Fatal(err)
-		}
+		tell(t, r.others.(render.Answerer), v)
 		return api.condition(ns, "office")
 	}
 	v := refused(overlay.KindWireGuardPeer, ns+"/office", string(made.GetUID()))

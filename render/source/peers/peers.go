@@ -33,8 +33,9 @@ type Source struct {
 	secrets *kube.Objects[secret]
 	changed chan struct{}
 
-	mu   sync.Mutex
-	told map[string]metav1.Condition // by uid: the last one that was written
+	mu     sync.Mutex
+	judged map[string]object           // by uid: those there were when Untold was called last
+	told   map[string]metav1.Condition // by uid: the last one that was written
 }
 
 // object is what is kept of a WireGuardPeer.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"wg-kube/internal/retry"
 	"wg-kube/render/overlay"
 	"wg-kube/render/source/kube"
 )
@@ -32,27 +34,18 @@ const (
 	writeTimeout = 15 * time.Second // of one status
 )
 
-// Answer writes into the status of each WireGuardPeer what became of it, if the status does not say so. It tries
-// once.
-//
-// Where several nodes judge, each writes a judgement once. So they do not quarrel, should they differ: the last one
-// stays.
-func (s *Source) Answer(ctx context.Context, verdicts []overlay.Verdict) error {
+// Untold returns those over WireGuardPeers whose status does not say so.
+func (s *Source) Untold(verdicts []overlay.Verdict) (untold []overlay.Verdict) {
 	objects, _ := s.objects.Snapshot()
-	now := make(map[string]object, len(objects))
-	for _, o := range objects {
-		now[o.peer.UID] = o
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for uid := range s.told {
-		if _, ok := now[uid]; !ok {
-			delete(s.told, uid)
-		}
+	s.judged = make(map[string]object, len(objects))
+	for _, o := range objects {
+		s.judged[o.peer.UID] = o
 	}
-	var errs []error
+	maps.DeleteFunc(s.told, func(uid string, _ metav1.Condition) bool { _, ok := s.judged[uid]; return !ok })
 	for _, v := range verdicts {
-		o, ok := now[v.Origin.UID]
+		o, ok := s.judged[v.Origin.UID]
 		if v.Origin.Kind != overlay.KindWireGuardPeer || !ok || o.peer.Generation != v.Generation {
 			continue // of what has changed since there will be another verdict
 		}
@@ -63,17 +56,31 @@ func (s *Source) Answer(ctx context.Context, verdicts []overlay.Verdict) error {
 		if o.condition != nil && same(*o.condition, want) || same(s.told[v.Origin.UID], want) {
 			continue
 		}
-		want.LastTransitionTime = metav1.Now()
-		if o.condition != nil && o.condition.Status == want.Status {
-			want.LastTransitionTime = o.condition.LastTransitionTime
-		}
-		if err := s.write(ctx, v, want); err != nil {
-			errs = append(errs, fmt.Errorf("%s: status: %w", v.Origin, err))
-			continue
-		}
+		untold = append(untold, v)
+	}
+	return untold
+}
+
+// Answer writes into the status of a WireGuardPeer what became of it. It tries once.
+//
+// Where several nodes judge, each writes a judgement once. So they do not quarrel, should they differ: the last one
+// stays.
+func (s *Source) Answer(ctx context.Context, v overlay.Verdict) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	want := condition(v)
+	want.LastTransitionTime = metav1.Now()
+	if was := s.judged[v.Origin.UID].condition; was != nil && was.Status == want.Status {
+		want.LastTransitionTime = was.LastTransitionTime
+	}
+	err := kube.ForGood(s.write(ctx, v, want))
+	if err == nil || errors.Is(err, retry.ErrNever) {
 		s.told[v.Origin.UID] = want
 	}
-	return errors.Join(errs...)
+	if err != nil {
+		return fmt.Errorf("status: %w", err)
+	}
+	return nil
 }
 
 // same leaves out when.
