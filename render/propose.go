@@ -2,9 +2,11 @@ package render
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -166,9 +168,13 @@ func (l *Loop) propose(r *rendered) error {
 		return files.Plain(err)
 	}
 	added, removed, changed := compare(r.prev.config, r.config)
+	level := slog.LevelInfo
+	if was := r.prev.config; was != nil && was.SameMeaning(r.config) && l.disk.mode == mode {
+		level = slog.LevelDebug // of its comments alone: who is refused is told as such
+	}
 	l.disk, l.changed = r.proposal, added+removed+changed
 	l.Metrics.proposals.Inc()
-	l.Log.Info("proposed", "path", l.path(), "peers", len(r.config.Peers), "added", added, "removed", removed, "changed", changed)
+	l.Log.Log(context.Background(), level, "proposed", "path", l.path(), "peers", len(r.config.Peers), "added", added, "removed", removed, "changed", changed)
 	return nil
 }
 

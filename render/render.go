@@ -62,10 +62,10 @@ type Loop struct {
 	locked    *os.File       // nil: not yet
 	publisher *publisher
 	answerers []*answerer
-	answered  *rendered                    // the one last offered to them; nil: none yet
-	peers     chan struct{}                // has a signal when one of Peers has
-	refused   map[string]overlay.Rejection // those last logged
-	seen      map[string]bool              // the Nodes seen since the start
+	answered  *rendered     // the one last offered to them; nil: none yet
+	peers     chan struct{} // has a signal when one of Peers has
+	refused   refusals
+	seen      map[string]bool // the Nodes seen since the start
 	said      said
 	standing  standing
 	busy      atomic.Pointer[time.Time] // since when the loop is at work; nil: it rests
@@ -121,6 +121,7 @@ func (l *Loop) Run(ctx context.Context) error {
 				written, again = nil, time.After(retrying.Next())
 			} else {
 				retrying.Reset()
+				again = l.refused.again()
 			}
 			pause(ctx, l.settle()) // what comes now is one change
 			if !l.rest(ctx, beat, written, again) {

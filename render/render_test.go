@@ -385,6 +385,23 @@ func TestRefusalsAreLoggedOnce(t *testing.T) {
 	}
 }
 
+// TestOneThatChangesAllTheTime fills the comments of the proposal, and no log.
+func TestOneThatChangesAllTheTime(t *testing.T) {
+	b := newBench(t)
+	c := newCluster(overlay.Node{Name: "hub-1"})
+	c.synced = true
+	b.run(onlySource{c})
+	b.peers()
+	for i := range 3 * changesAtOnce {
+		c.set(spoke("junk", aliceKey, fmt.Sprint("junk-", i)))
+		b.eventually("it is refused", func() bool { return strings.Contains(b.file(), fmt.Sprintf(`"junk-%d"`, i)) })
+	}
+	c.set(spoke("greedy", bobKey, "0.0.0.0/0"))
+	b.eventually("another is told", func() bool { return strings.Contains(b.log.String(), "peer=Node/greedy") })
+	b.logged("peer=Node/junk", 2*changesAtOnce-1)
+	b.logged("msg=proposed", 1)
+}
+
 func TestProposalOnDiskThatIsOfNoUse(t *testing.T) {
 	for name, put := range map[string]func(path string) error{
 		"cut off": func(p string) error { return os.WriteFile(p, []byte("[Peer]\nPublicKey = xqo"), 0o640) },

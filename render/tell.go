@@ -3,8 +3,6 @@ package render
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"wg-kube/internal/service"
@@ -62,10 +60,9 @@ func (l *Loop) tellPeers() {
 
 // tellRefused logs each claim once when it is refused or waits, and once when it no longer does.
 func (l *Loop) tellRefused(rs []overlay.Rejection) {
+	changes := l.refused.take(rs, time.Now())
 	rejections, waiting := map[label]int{}, map[label]int{}
-	now := map[string]overlay.Rejection{}
 	for _, r := range rs {
-		now[r.String()] = r
 		if r.Waiting {
 			waiting[label{r.Origin.Kind, r.Field}]++
 		} else {
@@ -74,28 +71,27 @@ func (l *Loop) tellRefused(rs []overlay.Rejection) {
 	}
 	l.Metrics.rejections.set(rejections)
 	l.Metrics.waiting.set(waiting)
-	for _, line := range slices.Sorted(maps.Keys(now)) {
-		if _, ok := l.refused[line]; ok {
-			continue
+	for _, c := range changes {
+		for _, r := range c.refused {
+			if r.Waiting {
+				l.Log.Info("peer waits", "peer", c.object, "err", r.Claim())
+			} else {
+				l.Log.Warn("claim refused", "peer", c.object, "err", r.Claim())
+			}
 		}
-		if r := now[line]; r.Waiting {
-			l.Log.Info("peer waits", "peer", r.Origin.String(), "err", r.Claim())
-		} else {
-			l.Log.Warn("claim refused", "peer", r.Origin.String(), "err", r.Claim())
+		if c.more > 0 {
+			l.Log.Warn("claim refused", "peer", c.object, "err", fmt.Sprintf("and %d more, which it makes no longer", c.more))
+		}
+		for _, r := range c.over {
+			l.Log.Info("no longer so", "peer", c.object, "err", r.Claim())
 		}
 	}
-	for _, line := range slices.Sorted(maps.Keys(l.refused)) {
-		if _, ok := now[line]; !ok {
-			l.Log.Info("no longer so", "peer", l.refused[line].Origin.String(), "err", l.refused[line].Claim())
-		}
-	}
-	l.refused = now
 }
 
 // summary is one line for "systemctl status".
 func (l *Loop) summary(peers int, v view, err error) string {
 	refused, waiting := 0, 0
-	for _, r := range l.refused {
+	for _, r := range l.refused.now {
 		if r.Waiting {
 			waiting++
 		} else {
