@@ -44,13 +44,13 @@ test-machine: build # all tests, on the machine's own kernel
 	# hundreds of files, each with wg-quick and the finished wg-apply: nothing in it for the race detector to see
 	WGKUBE_BIN=$(BIN) go test -count=1 -timeout 20m -run '^TestAsWGQuick$$' ./apply/kernel
 
-# It has one processor: of the storms those that are quick there, with two gigabytes. And two tests are about the API
+# It has one processor: of the storms those that are quick there, with two gigabytes. And some tests are about the API
 # server alone.
 test-kernel: build # the tests on devices once more, in a User-mode Linux with WireGuard
 	@if [ -n "$$($(UML)/build.sh)" ]; then set -x; \
 		export CGO_ENABLED=0 WGKUBE_BIN=$(BIN) WGKUBE_APISERVER=$$($(APISERVER)/build.sh); \
-		go test -count=1 -timeout 20m -skip '^(TestFailStatic|TestLightOnTheAPI)$$' -exec $(UML)/run.sh $(device_tests) && \
-		go test -count=1 -timeout 10m -run '^(TestWhatIsTold|TestNoKeyIsShown|TestSoak)$$' \
+		go test -count=1 -timeout 20m -skip '^(TestFailStatic|TestLightOnTheAPI|TestAnImpostor)$$' -exec $(UML)/run.sh $(device_tests) && \
+		go test -count=1 -timeout 10m -run '^(TestWhatIsTold|TestNoKeyIsShown|TestKilledAtAnyMoment|TestSoak)$$' \
 			-exec "$(UML)/run.sh -m 2048" ./internal/storm -args -soak=30s && \
 		go test -exec $(UML)/run.sh $(live); \
 	elif [ "$$WGKUBE_REQUIRE" = all ]; then exit 1; \
