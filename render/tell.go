@@ -15,6 +15,9 @@ func (l *Loop) tell(v view, r *rendered, err error) {
 	unready := err
 	if err == nil && v.waits != "" {
 		unready = errors.New("waiting for " + v.waits)
+		if source, ok := l.Nodes.(Remote); ok && !v.synced && source.Trouble() != nil {
+			unready = fmt.Errorf("%w: %w", unready, source.Trouble())
+		}
 	}
 	l.unready.Store(&unready)
 	if err != nil {

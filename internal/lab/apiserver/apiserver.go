@@ -228,7 +228,7 @@ func (s *Server) user(name string, groups ...string) (*rest.Config, error) {
 // Kubeconfig is c as the content of a kubeconfig file, complete in itself.
 func Kubeconfig(c *rest.Config) []byte {
 	f := clientcmdapi.NewConfig()
-	f.Clusters["lab"] = &clientcmdapi.Cluster{Server: c.Host, CertificateAuthorityData: c.CAData}
+	f.Clusters["lab"] = &clientcmdapi.Cluster{Server: c.Host, CertificateAuthorityData: c.CAData, InsecureSkipTLSVerify: c.Insecure}
 	f.AuthInfos["lab"] = &clientcmdapi.AuthInfo{ClientCertificateData: c.CertData, ClientKeyData: c.KeyData}
 	f.Contexts["lab"] = &clientcmdapi.Context{Cluster: "lab", AuthInfo: "lab"}
 	f.CurrentContext = "lab"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -105,6 +106,24 @@ func (c credential) equal(o credential) bool {
 		bytes.Equal(c.config.CertData, o.config.CertData) &&
 		bytes.Equal(c.config.KeyData, o.config.KeyData) &&
 		reflect.DeepEqual(c.file, o.file)
+}
+
+// unchecked says why whoever answers is taken for the API server; "": its certificate is looked at, or it is here.
+func (c credential) unchecked() string {
+	server, _, err := rest.DefaultServerUrlFor(c.config)
+	switch {
+	case err != nil: // there will be no connection
+	case server.Scheme == "https" && c.config.Insecure:
+		return "insecure-skip-tls-verify"
+	case server.Scheme == "http" && server.Hostname() != "localhost" && !addr(server.Hostname()).IsLoopback():
+		return "no TLS"
+	}
+	return ""
+}
+
+func addr(host string) netip.Addr {
+	a, _ := netip.ParseAddr(host)
+	return a
 }
 
 // handedOver is where the file at path is read: among the credentials that systemd hands over to this unit, by the

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"k8s.io/client-go/rest"
 )
 
 // As kubeadm writes it, but for the server.
@@ -55,5 +57,25 @@ func TestWhatSystemdHandsOver(t *testing.T) {
 	write(filepath.Join(own, "kubelet.conf"), kubeletConf)
 	if _, err := load("/nonexistent/kubelet.conf"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestUnchecked(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config rest.Config
+		want   string
+	}{
+		"a certificate authority": {rest.Config{Host: "https://192.0.2.1:6443", TLSClientConfig: rest.TLSClientConfig{CAData: []byte("x")}}, ""},
+		"those of the machine":    {rest.Config{Host: "https://api.example:6443"}, ""},
+		"none":                    {rest.Config{Host: "https://192.0.2.1:6443", TLSClientConfig: rest.TLSClientConfig{Insecure: true}}, "insecure-skip-tls-verify"},
+		"no TLS":                  {rest.Config{Host: "http://192.0.2.1:8080"}, "no TLS"},
+		"kubectl proxy":           {rest.Config{Host: "http://127.0.0.1:8001"}, ""},
+		"kubectl proxy by name":   {rest.Config{Host: "localhost:8001"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := (credential{config: &tc.config}).unchecked(); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
 	}
 }

@@ -210,6 +210,9 @@ func (s *Source) Run(ctx context.Context) error {
 			switch {
 			case err == nil && !now.equal(inUse):
 				inUse, said = now, ""
+				if why := now.unchecked(); why != "" {
+					s.cfg.Log.Warn("anybody on the path can be the API server", "err", why)
+				}
 				connect()
 			case err != nil && err.Error() != said:
 				said = err.Error()

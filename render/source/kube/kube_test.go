@@ -166,6 +166,18 @@ func TestAServerWithAnotherPast(t *testing.T) {
 	src.has("me", "new")
 }
 
+func TestAServerThatIsNotChecked(t *testing.T) {
+	api := newCluster(t)
+	api.create(node("b", []string{"hub=true"}, nil))
+	insecure := api.Admin()
+	insecure.CAData, insecure.Insecure = nil, true
+	r := run(t, insecure, kube.Config{Node: "a", Role: overlay.Hub})
+	r.has("b")
+	if why := r.log.errors("anybody on the path can be the API server"); !slices.Equal(why, []string{"insecure-skip-tls-verify"}) {
+		t.Errorf("warns of %q", why)
+	}
+}
+
 func TestAPrefixWithoutASlashAtItsEnd(t *testing.T) {
 	api := newCluster(t)
 	const prefix = "stretch.azure.com/wireguard-"

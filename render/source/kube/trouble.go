@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,7 +63,7 @@ func (t *trouble) is(kind, what string, err error) error {
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
 		return nil // the ordinary course of a watch
 	}
-	now, was := failure{reason: apierrors.ReasonForError(err)}, t.now[what]
+	now, was := failure{reason: reasonOf(err)}, t.now[what]
 	needed := kind == "Nodes" || !denies(err)
 	err = explain(kind, now.reason, short(err))
 	if needed {
@@ -88,6 +89,16 @@ func (t *trouble) stalled(what string, after time.Duration) {
 		"op", "watch "+what, "err", fmt.Errorf("no end of the stream in %v", after))
 }
 
+// untrusted is the reason that no server gives: it is not the one that the credential is for.
+const untrusted metav1.StatusReason = "Untrusted"
+
+func reasonOf(err error) metav1.StatusReason {
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return untrusted
+	}
+	return apierrors.ReasonForError(err)
+}
+
 // explain adds to err what to do about it.
 func explain(kind string, reason metav1.StatusReason, err error) error {
 	switch {
@@ -101,6 +112,8 @@ func explain(kind string, reason metav1.StatusReason, err error) error {
 			"to the group system:nodes", err)
 	case reason == metav1.StatusReasonForbidden:
 		return fmt.Errorf("%w: bind a ClusterRole that may list and watch nodes to this user", err)
+	case reason == untrusted:
+		return fmt.Errorf("%w: this is not the API server, or the credential has another's certificate authority", err)
 	case reason == metav1.StatusReasonUnauthorized:
 		return fmt.Errorf("%w: the credential is not, or no longer, accepted", err)
 	}
