@@ -128,11 +128,23 @@ func TestDeviceARendererThatLies(t *testing.T) {
 	})
 	t.Run("a swap between the check and the use", func(t *testing.T) {
 		evil := spoiled("[Interface]", "PostUp = touch /run/elsewhere/owned")
-		m.Write(t, "/run/elsewhere/good", honest, 0o644)
 		m.Write(t, "/run/elsewhere/evil", evil, 0o644)
-		lie(t, `for i in $(seq 300); do
-			cp /run/elsewhere/good a; mv -fT a wg0.conf; cp /run/elsewhere/evil b; mv -fT b wg0.conf; ln -sf /run/elsewhere/evil l; mv -fT l wg0.conf
-		done; cp /run/elsewhere/good a; mv -fT a wg0.conf`)
+		next, to := m.Path(folder+"/next"), m.Path(folder+"/wg0.conf")
+		swap := func(file string) {
+			must(t, os.WriteFile(next, []byte(file), 0o640))
+			must(t, os.Chown(next, renderer, renderer))
+			must(t, os.Rename(next, to))
+		}
+		swaps := 0
+		for end := time.Now().Add(2 * time.Second); swaps < 300 || time.Now().Before(end); swaps++ {
+			swap(honest)
+			swap(evil)
+			must(t, os.Symlink("/run/elsewhere/evil", next))
+			must(t, os.Lchown(next, renderer, renderer))
+			must(t, os.Rename(next, to))
+		}
+		t.Logf("%d swaps", swaps)
+		swap(honest)
 		m.eventually(t, "the last word counts", `! grep -q '"refused"' /run/wg-kube/wg0.json`)
 	})
 	if inForce := m.Read(t, "/etc/wireguard/wg0.conf"); strings.Contains(inForce, "Post") || strings.Contains(inForce, "DNS") {
