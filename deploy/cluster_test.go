@@ -100,12 +100,11 @@ func TestApply(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what kubectl knows of WireGuardPeers", func(t *testing.T) { testWireGuardPeers(t, c) })
 }
 
-// TestKubectlKnowsWireGuardPeers: what the README sends a person to, and the columns that say what became of a peer.
-func TestKubectlKnowsWireGuardPeers(t *testing.T) {
-	c := newCluster(t)
-	c.Shell(t, ".", "kubectl apply -k base && kubectl wait --timeout=60s --for=condition=Established crd/wireguardpeers.wireguard.kube")
+// testWireGuardPeers: what the README sends a person to, and the columns that say what became of a peer.
+func testWireGuardPeers(t *testing.T, c cluster) {
 	var explained string
 	lab.Eventually(t, hang, "kubectl explains", func() bool { // a moment later
 		explained = c.Shell(t, ".", "kubectl explain wireguardpeer.spec || true")

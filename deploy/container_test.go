@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,13 +18,15 @@ import (
 const inContainer = "WGKUBE_CONTAINER"
 
 // container is a program in an image, as a container runtime would have it: the file system of the image, read-only,
-// with the mounts, the user and the capabilities that it is given, and with a /proc/sys that cannot be written.
+// with the mounts, the user, the capabilities and the filter that it is given, and with a /proc/sys that cannot be
+// written.
 type container struct {
 	Image        string // its root
 	Mounts       []mount
 	UID, GID     int
 	Groups       []int
 	Capabilities []int
+	Filter       []bpf.RawInstruction // of system calls; empty: none
 	Args, Env    []string
 }
 
@@ -53,7 +56,7 @@ func become(spec string) error {
 	}
 	if err := errors.Join(unix.Chroot(root), unix.Chdir("/"), unix.Setgroups(c.Groups),
 		unix.Setresgid(c.GID, c.GID, c.GID), unix.Setresuid(c.UID, c.UID, c.UID),
-		unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)); err != nil {
+		unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), install(c.Filter)); err != nil {
 		return err
 	}
 	return unix.Exec(c.Args[0], c.Args, c.Env)

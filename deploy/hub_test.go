@@ -50,6 +50,9 @@ func (k kubelet) container(t *testing.T, c corev1.Container) container {
 		Env: []string{"KUBERNETES_SERVICE_HOST=127.0.0.1",
 			"KUBERNETES_SERVICE_PORT=" + k.Admin().Host[strings.LastIndexByte(k.Admin().Host, ':')+1:]},
 	}
+	if s := k.pod.Spec.SecurityContext.SeccompProfile; s != nil && s.Type == corev1.SeccompProfileTypeRuntimeDefault {
+		out.Filter = runtimeDefault(t)
+	}
 	for _, id := range k.pod.Spec.SecurityContext.SupplementalGroups {
 		out.Groups = append(out.Groups, int(id))
 	}
@@ -200,8 +203,8 @@ func (k *kubelet) replace(t *testing.T, name string) (render, apply daemon) {
 
 const hang = time.Minute
 
-// TestHub runs the hub as its DaemonSet says, from the image, with the account's own token and no right that the
-// overlay does not give, behind the fences.
+// TestHub runs the hub as its DaemonSet says, from the image, under a runtime's default filter for system calls, with the
+// account's own token and no right that the overlay does not give, behind the fences.
 func TestHub(t *testing.T) {
 	root := image(t)
 	hasWireGuard := lab.HasKernelWireGuard(t)
@@ -272,6 +275,13 @@ func TestHub(t *testing.T) {
 	status.Args = []string{"/wg-apply", "status"} // as kubectl exec runs it
 	if out, err := k.command(t, status, true).CombinedOutput(); err != nil || !strings.Contains(string(out), "wg0") {
 		t.Errorf("wg-apply status: %v\n%s", err, out)
+	}
+	for _, d := range []daemon{render, apply} {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Process.Pid))
+		must(t, err)
+		if !strings.Contains(string(b), "\nSeccomp:\t2\n") {
+			t.Errorf("%s is under no filter", filepath.Base(d.log))
+		}
 	}
 	if said := render.said(); strings.Contains(said, "forbidden") || strings.Contains(said, "not written") {
 		t.Errorf("it lacks a right:\n%s", said)
