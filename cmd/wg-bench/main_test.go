@@ -100,7 +100,8 @@ func TestTunnel(t *testing.T) {
 }
 
 func TestWrongUsage(t *testing.T) {
-	for _, args := range [][]string{{"tunnel", "client"}, {"tunnel", "client", "--with", "10.0.0.1"}, {"pipeline", "--sizes", "many"}, {"pipeline", "extra"}} {
+	for _, args := range [][]string{{"tunnel", "client"}, {"tunnel", "client", "--with", "10.0.0.1"}, {"tunnel", "--payloads", "0"}, {"tunnel", "--payloads", "2000"}, {"tunnel", "--turns", "0"},
+		{"tunnel", "--for", "0s"}, {"tunnel", "--format", "xml"}, {"pipeline", "--sizes", "many"}, {"pipeline", "extra"}} {
 		cmd := exec.Command(lab.Build(t, "wg-kube/cmd/wg-bench"), args...)
 		out, _ := cmd.CombinedOutput()
 		if code := cmd.ProcessState.ExitCode(); code != 2 {

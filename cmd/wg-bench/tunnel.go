@@ -9,8 +9,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +32,7 @@ type tunnelOptions struct {
 	kilobytes []int
 	turns     int
 	each      time.Duration
+	format    string
 }
 
 func (o *tunnelOptions) flags(c *cobra.Command) {
@@ -37,6 +40,26 @@ func (o *tunnelOptions) flags(c *cobra.Command) {
 	f.IntSliceVar(&o.kilobytes, "payloads", []int{1, 4, 16}, "of the echoes, in KB")
 	f.IntVar(&o.turns, "turns", 3, "how often either way has its turn")
 	f.DurationVar(&o.each, "for", 5*time.Second, "how long one thing is measured in one turn")
+	f.StringVar(&o.format, "format", "table", "of what is printed: table, csv or json")
+}
+
+// check says which flag makes no sense.
+func (o *tunnelOptions) check() error {
+	const largest = tunnel.Largest >> 10
+	for _, kb := range o.kilobytes {
+		if kb < 1 || kb > largest {
+			return cli.Usagef("--payloads %d: from 1 to %d KB", kb, largest)
+		}
+	}
+	switch {
+	case o.turns < 1:
+		return cli.Usagef("--turns %d: at least one is wanted", o.turns)
+	case o.each <= 0:
+		return cli.Usagef("--for %s: some time is wanted", o.each)
+	case !slices.Contains([]string{"table", "csv", "json"}, o.format):
+		return cli.Usagef("--format %q: table, csv or json", o.format)
+	}
+	return nil
 }
 
 func (o *tunnelOptions) args() []string {
@@ -56,6 +79,9 @@ func tunnelCommand() *cobra.Command {
 		Short: "Measure what a tunnel costs its traffic, between two namespaces or, with server and client, two hosts",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if err := o.check(); err != nil {
+				return err
+			}
 			if err := enter(); err != nil {
 				return err
 			}
@@ -68,7 +94,7 @@ func tunnelCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return out.tunnel(c.OutOrStdout(), rows, "two namespaces of this machine")
+			return out.tunnel(c.OutOrStdout(), rows, "two namespaces of this machine", o.format)
 		},
 	}
 	o.flags(c)
@@ -89,6 +115,7 @@ func tunnelServer() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			fmt.Fprintf(c.ErrOrStderr(), "listens at %s; on the other host: wg-bench tunnel client --without ADDRESS --with ADDRESS\n", l.Addr())
 			return tunnel.Serve(c.Context(), l)
 		},
 	}
@@ -100,7 +127,6 @@ func tunnelClient() *cobra.Command {
 	var o tunnelOptions
 	var out output
 	var with, without string
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "client --with HOST[:PORT] --without HOST[:PORT]",
 		Short: "The side that measures, over two addresses of the server",
@@ -108,6 +134,9 @@ func tunnelClient() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			if with == "" || without == "" {
 				return cli.Usagef("--with and --without: both are wanted")
+			}
+			if err := o.check(); err != nil {
+				return err
 			}
 			config := tunnel.Config{
 				Ways:     []tunnel.Way{{Name: "without the tunnel", Addr: withPort(without)}, {Name: "with the tunnel", Addr: withPort(with)}},
@@ -126,17 +155,13 @@ func tunnelClient() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(rows)
-			}
-			return out.tunnel(c.OutOrStdout(), rows, "two hosts, of which this is the client")
+			return out.tunnel(c.OutOrStdout(), rows, "two hosts, of which this is the client", o.format)
 		},
 	}
 	o.flags(c)
 	out.flags(c.Flags())
 	c.Flags().StringVar(&with, "with", "", "an address of the server inside the tunnel")
 	c.Flags().StringVar(&without, "without", "", "an address of the server outside of it")
-	c.Flags().BoolVar(&asJSON, "json", false, "print the rows as JSON, and nothing else")
 	return c
 }
 
@@ -168,16 +193,21 @@ func between(ctx context.Context, bin string, o tunnelOptions, stderr io.Writer)
 		return nil, err
 	}
 	server := pair.Server.Command(self, "tunnel", "server")
-	server.Stderr = stderr
+	var said bytes.Buffer
+	server.Stderr = &said
 	if err := server.Start(); err != nil {
 		return nil, err
 	}
-	defer server.Wait()
-	defer server.Process.Signal(unix.SIGTERM)
+	stop := sync.OnceFunc(func() {
+		_ = server.Process.Signal(unix.SIGTERM)
+		_ = server.Wait()
+	})
+	defer stop()
 	if err := answers(pair.Client, pair.Wire()); err != nil {
-		return nil, err
+		stop()
+		return nil, fmt.Errorf("%w; it said: %s", err, said.String())
 	}
-	client := pair.Client.Command(append([]string{self, "tunnel", "client", "--json", "--with", pair.Inside(), "--without", pair.Wire()}, o.args()...)...)
+	client := pair.Client.Command(append([]string{self, "tunnel", "client", "--format", "json", "--with", pair.Inside(), "--without", pair.Wire()}, o.args()...)...)
 	var printed bytes.Buffer
 	client.Stdout, client.Stderr = &printed, stderr
 	if err := client.Start(); err != nil {
@@ -187,8 +217,9 @@ func between(ctx context.Context, bin string, o tunnelOptions, stderr io.Writer)
 	if err := client.Wait(); err != nil {
 		return nil, fmt.Errorf("the client: %w", err)
 	}
-	err = json.Unmarshal(printed.Bytes(), &rows)
-	return rows, err
+	var is measured
+	err = json.Unmarshal(printed.Bytes(), &is)
+	return is.Rows, err
 }
 
 // answers waits until the server does.
@@ -210,24 +241,31 @@ func answers(from *hosts.Host, server string) error {
 	return fmt.Errorf("the server does not answer: %w", err)
 }
 
-// tunnel writes what was measured: a table, and with --dir the same as JSON and CSV.
-func (o output) tunnel(w io.Writer, rows []tunnel.Row, where string) error {
+// measured is the form of the JSON.
+type measured struct {
+	Machine bench.Machine `json:"machine"`
+	Rows    []tunnel.Row  `json:"rows"`
+}
+
+// tunnel prints what was measured in a format, and writes it with --dir in each.
+func (o output) tunnel(w io.Writer, rows []tunnel.Row, where, format string) error {
 	inKernel := "the kernel's"
 	if _, err := os.Stat("/sys/module/wireguard"); err != nil {
 		inKernel = "wg-device"
 	}
 	machine := bench.ThisMachine(inKernel)
 	text := fmt.Sprintf("One run, begun %s, between %s, on %s.\n\n%s", time.Now().UTC().Format(time.DateTime+" MST"), where, machine, tunnel.Markdown(rows))
+	sheet, err := tunnel.CSV(rows)
+	if err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(measured{machine, rows}, "", "\t")
+	if err != nil {
+		return err
+	}
+	b = append(b, '\n')
 	if o.dir != "" {
-		table, err := tunnel.CSV(rows)
-		if err != nil {
-			return err
-		}
-		b, err := json.MarshalIndent(map[string]any{"machine": machine, "rows": rows}, "", "\t")
-		if err != nil {
-			return err
-		}
-		if err := o.write(map[string][]byte{"tunnel.md": []byte(text), "tunnel.csv": table, "tunnel.json": append(b, '\n')}); err != nil {
+		if err := o.write(map[string][]byte{"tunnel.md": []byte(text), "tunnel.csv": sheet, "tunnel.json": b}); err != nil {
 			return err
 		}
 	}
@@ -236,6 +274,13 @@ func (o output) tunnel(w io.Writer, rows []tunnel.Row, where string) error {
 			return err
 		}
 	}
-	_, err := io.WriteString(w, text)
+	switch format {
+	case "csv":
+		_, err = w.Write(sheet)
+	case "json":
+		_, err = w.Write(b)
+	default:
+		_, err = io.WriteString(w, text)
+	}
 	return err
 }

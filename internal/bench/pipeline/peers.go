@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"slices"
 	"time"
@@ -114,6 +115,8 @@ func (m *measuring) bringUp(ctx context.Context, n int) (file, proposed *hub, ha
 			return nil, nil, nil, err
 		}
 		m.times(quickUp, n, took)
+	} else {
+		m.note(fmt.Sprintf("wg-quick up is timed with at most %d peers, since it takes a minute with 10,000: --wg-quick-up says with how many.", m.QuickUp))
 	}
 	for i := range times {
 		var took [3]time.Duration

@@ -15,8 +15,8 @@ import (
 	"wg-kube/internal/bench/proc"
 )
 
-// largest payload of an echo, in bytes.
-const largest = 1 << 20
+// Largest payload of an echo, in bytes.
+const Largest = 1 << 20
 
 // Way is a way to the server.
 type Way struct {

@@ -22,7 +22,7 @@ import (
 func Serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
-		b, err := io.ReadAll(io.LimitReader(r.Body, largest)) // all of it: a server that writes reads no more
+		b, err := io.ReadAll(io.LimitReader(r.Body, Largest)) // all of it: a server that writes reads no more
 		if err != nil {
 			return
 		}
