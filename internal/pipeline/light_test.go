@@ -48,23 +48,9 @@ func TestLightOnTheAPI(t *testing.T) {
 
 	t.Run("a start is three watches and one write", func(t *testing.T) {
 		requests, bytes := proxy.Traffic()
-		watches := map[string]int{}
-		var rest []apiserver.Request
-		for _, r := range requests {
-			if r.Method == http.MethodGet && r.Query.Get("watch") == "true" {
-				watches[r.Query.Get("labelSelector")+r.Query.Get("fieldSelector")]++
-				continue
-			}
-			rest = append(rest, r)
-		}
-		for _, selector := range []string{"metadata.name=spoke-1", "wireguard.kube/hub=true", "wireguard.kube/peer=true,wireguard.kube/site=lab"} {
-			if watches[selector] != 1 {
-				t.Errorf("%d watches of %s", watches[selector], selector)
-			}
-			delete(watches, selector)
-		}
-		if len(watches) > 0 || len(rest) != 1 || rest[0].Method != http.MethodPatch || rest[0].Path != "/api/v1/nodes/spoke-1" {
-			t.Errorf("beside them: %v, %v", watches, rest)
+		rest := besidesOneWatchOfEach(t, requests)
+		if len(rest) != 1 || rest[0].Method != http.MethodPatch || rest[0].Path != "/api/v1/nodes/spoke-1" {
+			t.Errorf("beside them: %v", rest)
 		}
 		lab.Figure(t, "a spoke's start beside %d other Nodes: %d requests, %d bytes", crowd, len(requests), bytes)
 	})
@@ -94,6 +80,19 @@ func TestLightOnTheAPI(t *testing.T) {
 			t.Errorf("%d bytes, and %v", bytes, requests)
 		}
 	})
+	t.Run("a connection that breaks is three watches once more", func(t *testing.T) {
+		ino, changed := s1.identity(t, proposals+"/wg0.conf")
+		proxy.Cut()
+		time.Sleep(5 * time.Second)
+		requests, bytes := proxy.Traffic()
+		if rest := besidesOneWatchOfEach(t, requests); len(rest) > 0 {
+			t.Errorf("beside them: %v", rest)
+		}
+		if i, c := s1.identity(t, proposals+"/wg0.conf"); i != ino || c != changed {
+			t.Error("the proposal was written")
+		}
+		lab.Figure(t, "a connection that breaks: %d requests, %d bytes", len(requests), bytes)
+	})
 	t.Run("a restart is three watches, and writes nothing", func(t *testing.T) {
 		s1.restartRender(s1.flags...)
 		var all []apiserver.Request
@@ -113,4 +112,24 @@ func TestLightOnTheAPI(t *testing.T) {
 			t.Errorf("it says that it has published:\n%s", s1.render.said())
 		}
 	})
+}
+
+// besidesOneWatchOfEach returns what else was asked than one watch of each thing that spoke-1 watches.
+func besidesOneWatchOfEach(t *testing.T, requests []apiserver.Request) (rest []apiserver.Request) {
+	t.Helper()
+	watches := map[string]int{"metadata.name=spoke-1": 0, "wireguard.kube/hub=true": 0, "wireguard.kube/peer=true,wireguard.kube/site=lab": 0}
+	for _, r := range requests {
+		selector := r.Query.Get("labelSelector") + r.Query.Get("fieldSelector")
+		if _, ok := watches[selector]; ok && r.Method == http.MethodGet && r.Query.Get("watch") == "true" {
+			watches[selector]++
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	for selector, n := range watches {
+		if n != 1 {
+			t.Errorf("%d watches of %s", n, selector)
+		}
+	}
+	return rest
 }

@@ -232,7 +232,7 @@ func (s *Source) Run(ctx context.Context) error {
 			case <-watched:
 			case <-lapsed:
 				disconnect() // what one of its watches still hears belongs to what another does not any more
-				if time.Since(since) > time.Minute {
+				if time.Since(since) > 10*time.Second { // less is no watch that works, and all are listed each time
 					anew.Reset()
 				}
 				lapsed, again = nil, time.After(anew.Next())

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
@@ -126,8 +127,8 @@ func TestASpokeFollowsItsSite(t *testing.T) {
 	src.has("me")
 }
 
-// A server that was emptied or restored counts from lower resource versions than before: what happens then is seen,
-// and not before all of it is known.
+// What happens in a server that was emptied, and counts from lower resource versions than before, is seen, and not
+// before all of it is known.
 func TestAServerWithAnotherPast(t *testing.T) {
 	api := cluster{Server: apiserver.Start(t), t: t}
 	admin := api.Admin()
@@ -143,8 +144,8 @@ func TestAServerWithAnotherPast(t *testing.T) {
 	src := run(t, proxy.Config(), kube.Config{Node: "me", Role: overlay.Hub})
 	src.has("me", "old")
 
-	time.Sleep(2 * time.Second)                            // a watch that ends within a second is begun anew, a longer one goes on
-	ready, own := make(chan struct{}), make(chan struct{}) // and nothing refuses it meanwhile
+	time.Sleep(2 * time.Second) // client-go itself begins anew after a watch that ends within a second
+	ready, own := make(chan struct{}), make(chan struct{})
 	proxy.Use(func(w http.ResponseWriter, r *http.Request, server http.Handler) {
 		<-ready
 		if r.URL.Query().Get("fieldSelector") != "" {
@@ -175,6 +176,51 @@ func TestAServerThatIsNotChecked(t *testing.T) {
 	r.has("b")
 	if why := r.log.errors("anybody on the path can be the API server"); !slices.Equal(why, []string{"insecure-skip-tls-verify"}) {
 		t.Errorf("warns of %q", why)
+	}
+}
+
+// A server that was restored from a backup, and has gone on from there beyond what we have seen of it, is taken at its
+// word: its resource versions alone say nothing of another past.
+func TestAServerRestoredAndFurtherOn(t *testing.T) {
+	api := cluster{Server: apiserver.Start(t), t: t}
+	api.nodes = typedcorev1.NewForConfigOrDie(api.Admin()).Nodes()
+	all := []string{"hub=true", "peer=true", "site=oslo"} // what anybody watches
+	api.create(node("us", all, nil), node("kept", all, []string{"public-key=backup"}))
+	if err := api.Backup(); err != nil {
+		t.Fatal(err)
+	}
+	api.patch("kept", `{"metadata":{"annotations":{"wireguard.kube/public-key":"lost"}}}`)
+	api.create(node("gone", all, nil))
+	proxy := api.Proxy(t, api.Admin())
+	hub := run(t, proxy.Config(), kube.Config{Node: "us", Role: overlay.Hub})
+	spoke := run(t, proxy.Config(), kube.Config{Node: "us", Role: overlay.Spoke, Site: "oslo"})
+	hub.has("gone", "kept", "us")
+	spoke.has("gone", "kept", "us")
+
+	time.Sleep(2 * time.Second) // client-go itself begins anew after a watch that ends within a second
+	seen := api.get("gone").ResourceVersion
+	ready := make(chan struct{})
+	proxy.Use(func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		<-ready
+		server.ServeHTTP(w, r)
+	})
+	err := api.Restore()
+	if err == nil {
+		api.create(node("new", all, nil))
+		for i, order := 0, 1; order >= 0 && err == nil; i++ {
+			api.patch("us", fmt.Sprintf(`{"metadata":{"annotations":{"n":"%d"}}}`, i))
+			order, err = resourceversion.CompareResourceVersion(seen, api.get("us").ResourceVersion)
+		}
+	}
+	close(ready)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []running{hub, spoke} {
+		r.has("kept", "new", "us")
+		if key := r.annotation("kept", "public-key"); key != "backup" {
+			t.Errorf("kept has the key %q", key)
+		}
 	}
 }
 

@@ -45,7 +45,8 @@ type query[T any] struct {
 	stop   context.CancelFunc // its objects stay readable
 	synced chan struct{}      // closed when it has had all its objects once
 	store  atomic.Pointer[cache.Store]
-	heard  atomic.Int64 // when the server last said something, in Unix nanoseconds; zero: never
+	heard  atomic.Int64              // when the server last said something, in Unix nanoseconds; zero: never
+	ends   atomic.Pointer[time.Time] // when the server is to end the watch; nil: it has just listed the objects
 }
 
 // start watches until stop is called or ctx is done.
@@ -129,7 +130,7 @@ func (k listKind) IsWatchListSemanticsUnSupported() bool { return k.plain }
 
 func (q *query[T]) first(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
-	err := q.goesOn(ctx, o, true)
+	err := q.goesOn(ctx, true)
 	var list runtime.Object
 	if err == nil {
 		list, err = q.list(ctx, o)
@@ -140,13 +141,18 @@ func (q *query[T]) first(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 		}
 		return nil, err
 	}
+	q.ends.Store(nil)
 	q.heard.Store(time.Now().UnixNano())
 	return list, nil
 }
 
 func (q *query[T]) stream(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
-	err := q.goesOn(ctx, o, o.SendInitialEvents != nil && *o.SendInitialEvents)
+	err := q.goesOn(ctx, o.SendInitialEvents != nil && *o.SendInitialEvents)
+	ends := time.Now()
+	if o.TimeoutSeconds != nil {
+		ends = ends.Add(time.Duration(*o.TimeoutSeconds) * time.Second)
+	}
 	var w watch.Interface
 	if err == nil {
 		w, err = q.watch(ctx, o)
@@ -158,6 +164,7 @@ func (q *query[T]) stream(ctx context.Context, o metav1.ListOptions) (watch.Inte
 		}
 		return nil, err
 	}
+	q.ends.Store(&ends)
 	q.heard.Store(time.Now().UnixNano())
 	q.trouble.over(q.kind, q.what) // a list alone is not enough: it may be allowed where a watch is not
 	return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
