@@ -3,11 +3,18 @@ package overlay
 import (
 	"fmt"
 	"testing"
+
+	"wg-kube/templates/wgquick"
 )
 
-// BenchmarkBuild renders a hub's file with the last proposal at hand, which is what one changed Node costs.
+// BenchmarkBuild renders a hub's file with the last proposal at hand.
+func BenchmarkBuild(b *testing.B) { benchmark(b, Build) }
+
+// BenchmarkBuilder does so again and again, which is what one changed Node costs.
+func BenchmarkBuilder(b *testing.B) { benchmark(b, new(Builder).Build) }
+
 // Each Node claims two prefixes; one of ten wants another's.
-func BenchmarkBuild(b *testing.B) {
+func benchmark(b *testing.B, build func(Self, Snapshot, *wgquick.Config, Policy) (*wgquick.Config, []Rejection)) {
 	for _, count := range []int{10, 100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("nodes=%d", count), func(b *testing.B) {
 			var s Snapshot
@@ -24,13 +31,13 @@ func BenchmarkBuild(b *testing.B) {
 				s.Nodes = append(s.Nodes, n)
 			}
 			p := Policy{Prefix: kubePrefix}
-			prev, _ := Build(us(Hub), s, nil, p)
+			prev, _ := build(us(Hub), s, nil, p)
 			if len(prev.Peers) != count {
 				b.Fatalf("%d peers", len(prev.Peers))
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				Build(us(Hub), s, prev, p)
+				build(us(Hub), s, prev, p)
 			}
 		})
 	}
