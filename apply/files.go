@@ -64,24 +64,25 @@ func (c Config) files(iface string) *files {
 
 // read fetches both files and parses them.
 func (f *files) read() (wait time.Duration, err error) {
-	if wait, err = f.fetch(); err == nil {
+	if wait, err = f.fetch(true); err == nil {
 		f.parse()
 	}
 	return wait, err
 }
 
-// fetch reads both files, which are to be parsed then. The error is notYet, and nothing has changed, while the file in
-// force is being written. A proposal that is being written is left alone; wait is when to look again.
-func (f *files) fetch() (wait time.Duration, err error) {
+// fetch reads both files, which are to be parsed then; unless all is set, not one that looks as it did: on some file
+// systems the clock is coarse. The error is notYet, and nothing has changed, while the file in force is being written.
+// A proposal that is being written is left alone; wait is when to look again.
+func (f *files) fetch(all bool) (wait time.Duration, err error) {
 	var soon notYet
-	err = f.inForce.fetch(f.path, &f.settle, readInForce)
+	err = f.inForce.fetch(all, f.path, &f.settle, readInForce)
 	if errors.As(err, &soon) {
 		return time.Duration(soon), soon
 	}
 	if !f.takesProposals {
 		return 0, nil
 	}
-	err = f.proposal.fetch(f.proposalPath, &f.settle, readProposal)
+	err = f.proposal.fetch(all, f.proposalPath, &f.settle, readProposal)
 	if errors.As(err, &soon) {
 		return time.Duration(soon), nil
 	}
@@ -116,10 +117,11 @@ func (f *files) readQuiet(ctx context.Context) error {
 	}
 }
 
-// fetch reads the file, unless it is as it was. The error is notYet, and nothing has changed, while it is being written.
-func (p *parsed) fetch(path string, settle *watch.Settler, read func(string, *watch.Settler) (*text, error)) error {
+// fetch reads the file; unless always is set, not if it looks as it did. The error is notYet, and nothing has changed,
+// while it is being written.
+func (p *parsed) fetch(always bool, path string, settle *watch.Settler, read func(string, *watch.Settler) (*text, error)) error {
 	is := versionOf(path)
-	if p.hash != "" && is == p.version && !is.young() {
+	if !always && p.hash != "" && is == p.version && !is.young() {
 		return nil
 	}
 	t, err := read(path, settle)

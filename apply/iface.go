@@ -115,7 +115,7 @@ func (i *iface) look(ctx context.Context, device bool) look {
 	if device || i.files.touched() {
 		i.observe(ctx) // while the files are read
 	}
-	wait, err := i.files.fetch()
+	wait, err := i.files.fetch(device)
 	if err != nil { // the file in force is being written
 		if i.observed != nil {
 			_, _ = i.observed() // it is in the way of the next one
