@@ -53,7 +53,7 @@ func amountOf(p netip.Prefix) amount {
 	if p.Addr().Is4() {
 		family, widest = 0, widest4
 	}
-	wide := wideParts >> (p.Bits() - widest)
+	wide := wideParts >> max(p.Bits()-widest, 0)
 	if wide > 0 && !slices.ContainsFunc(private[:], func(q netip.Prefix) bool { return inside(p, q) }) {
 		a.wide[family] = wide
 	}
@@ -75,7 +75,7 @@ func (a amount) negative() amount {
 }
 
 func (a amount) quarter() amount {
-	part := func(n int) int { return n - n/4*3 } // of a few one
+	part := func(n int) int { return n/4 + min(n%4, 1) }
 	return amount{part(a.peers), part(a.prefixes), part(a.text), [2]int{part(a.wide[0]), part(a.wide[1])}}
 }
 
@@ -115,6 +115,21 @@ func newBudget(p Policy) budget {
 	b.mostOfOne.prefixes = maxPrefixes
 	return b
 }
+
+// withPrefixes is a and the prefixes of those peers that are not the owner's.
+func (a amount) withPrefixes(peers []wgquick.Peer) amount {
+	for _, p := range peers {
+		for _, q := range p.AllowedIPs {
+			if p.Origin.Kind != KindFragment {
+				a = a.plus(amountOf(q))
+			}
+		}
+	}
+	return a
+}
+
+// roomFor reports whether p fits into the budget beside all that others have.
+func (b *budget) roomFor(p, others amount) bool { return others.plus(p).over(b.mostOfAll) == "" }
 
 func (b *budget) spend(kind string, a amount) {
 	b.all = b.all.plus(a)

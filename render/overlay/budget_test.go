@@ -150,11 +150,29 @@ func TestBudgetOfHubs(t *testing.T) {
 	}
 }
 
+// A podCIDR takes what is in its way, and nothing else.
 func TestBudgetOfPods(t *testing.T) {
+	p := Policy{Prefix: kubePrefix, MaxPeers: 2}
+	with := func(each ...string) string {
+		return "allowed-ips=10.1.0.0/32,10.1.1.0/32,10.1.2.0/32,10.1.3.0/32,10.1.4.0/32" + strings.Join(each, ",")
+	}
+	m := node("m", "pods=10.244.1.0/24", with(",10.1.5.0/32,10.1.6.0/32"))
+	prev, _ := build(t, ourMesh(), Snapshot{Nodes: []Node{m}}, nil, p)
+	newcomer := node("n", "pods=10.244.2.0/24", "pods=fd44:2::/64")
+	c, rejections := build(t, ourMesh(), Snapshot{Nodes: []Node{m, newcomer}}, prev, p)
+	if len(rejections) != 2 || summary(c)["m"] != summary(prev)["m"] {
+		t.Errorf("without room: %v, refused %v", summary(c), lines(rejections))
+	}
+	m = node("m", "pods=10.244.1.0/24", with())
+	want := map[string]string{"m": "10.1.0.0/32,10.1.1.0/32,10.1.2.0/32,10.1.3.0/32,10.1.4.0/32,10.244.1.0/24 at nowhere", "n": "10.244.2.0/24,fd44:2::/64 at nowhere"}
+	if c, rejections = build(t, ourMesh(), Snapshot{Nodes: []Node{m, newcomer}}, c, p); cmp.Diff(want, summary(c)) != "" || rejections != nil {
+		t.Errorf("there is room: %v, refused %v", summary(c), lines(rejections))
+	}
+
 	a := node("a", "pods=20.0.0.0/8", "pods=21.0.0.0/8", "pods=22.0.0.0/8", "pods=23.0.0.0/8", "pods=24.0.0.0/8", "pods=10.244.1.0/24")
-	_, rejections := build(t, ourMesh(), Snapshot{Nodes: []Node{a}}, nil, Policy{Prefix: kubePrefix})
-	want := []string{`Node/a: podCIDRs "24.0.0.0/8": one Node is granted no more than 4 x /8 of public IPv4`}
-	if diff := cmp.Diff(want, lines(rejections)); diff != "" {
+	_, rejections = build(t, ourMesh(), Snapshot{Nodes: []Node{a}}, nil, Policy{Prefix: kubePrefix})
+	refused := []string{`Node/a: podCIDRs "24.0.0.0/8": one Node is granted no more than 4 x /8 of public IPv4`}
+	if diff := cmp.Diff(refused, lines(rejections)); diff != "" {
 		t.Errorf("refused (-want +got):\n%s", diff)
 	}
 }

@@ -109,13 +109,17 @@ func head(self Self, p Policy) []string {
 
 // round judges all objects once. It is not settled if an incumbent dropped out, whose place others were refused, if
 // somebody was refused a key that its holder has changed since, or got one too late for the precedence of its podCIDRs,
-// or if somebody lost what it had and does not even ask for, which may have been in the way of what it asks for; then
-// the next round starts from the peers of this one. Of those nobody drops out any more, a key is changed once, and what
-// is lost is lost once: there is an end.
+// or if there is room now for podCIDRs that found none, or if somebody lost what it had and does not even ask for, which
+// may have been in the way of what it asks for; then the next round starts from the peers of this one. Of those nobody
+// drops out any more, a key is changed once, what is lost is lost once, and podCIDRs that were given stay: there is an end.
 func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
 	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}, budget: newBudget(p)}
 	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
+	owners := j.budget.all
+	if self.Role == Mesh {
+		j.held = owners.withPrefixes(last)
+	}
 	kept := j.keep(unreadPeers(self, s, last), static)
 	slices.SortFunc(candidates, byPrecedence)
 	for _, c := range candidates {
@@ -149,7 +153,12 @@ func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Po
 	for _, h := range hubs {
 		peers = append(peers, h.peer(self))
 	}
-	return append(peers, kept...), j.rejections, settled
+	peers = append(peers, kept...)
+	if len(j.podsOut) > 0 {
+		others := owners.withPrefixes(peers)
+		settled = settled && !slices.ContainsFunc(j.podsOut, func(p amount) bool { return j.budget.roomFor(p, others) })
+	}
+	return peers, j.rejections, settled
 }
 
 // candidates are the objects that can become peers, by themselves.

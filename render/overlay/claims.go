@@ -110,6 +110,8 @@ type judge struct {
 	ledger     ledger
 	budget     budget
 	ranges     map[netip.Prefix]bool // of the hubs in the last proposal: failover moves them between hubs
+	held       amount                // in a mesh, by the owner and in the last proposal: what is left is for new podCIDRs
+	podsOut    []amount              // podCIDRs that found no room beside it
 	rejections []Rejection
 	lost       bool // an incumbent is no peer any more
 }
@@ -164,7 +166,8 @@ func (j *judge) seatKey(c *candidate) {
 }
 
 // seatPods writes down the podCIDRs of those mates that have a key, so will be peers: first those that are held. No new
-// one covers a machine that is met already: its packets would go to somebody else.
+// one covers a machine that is met already: its packets would go to somebody else. Nor does one take from others what
+// is not in its way: beside all that they have there must be room for it.
 func (j *judge) seatPods(candidates []*candidate) {
 	for _, held := range [...]bool{true, false} {
 		for _, c := range candidates {
@@ -177,8 +180,16 @@ func (j *judge) seatPods(candidates []*candidate) {
 				if c.fieldOf(p) != FieldPodCIDRs || c.holdsPrefix(p) != held || j.against(c, p, !held) != "" || j.tooMuch(c, p) != "" {
 					continue
 				}
+				a := amountOf(p)
+				if !held && !j.budget.roomFor(a, j.held) {
+					j.podsOut = append(j.podsOut, a)
+					continue
+				}
 				if c.podsLate = !j.takeKey(c); !c.podsLate {
 					j.grant(c, p)
+				}
+				if !held && !c.podsLate {
+					j.held = j.held.plus(a)
 				}
 			}
 		}

@@ -7,7 +7,7 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-// unreadPeers are the peers in last of what cannot be read: the first of each.
+// unreadPeers are the peers in last of what cannot be read: the first of each, in the order of the file.
 func unreadPeers(self Self, s Snapshot, last []wgquick.Peer) []wgquick.Peer {
 	if len(s.Unread) == 0 && !slices.ContainsFunc(s.Peers, func(p Peer) bool { return p.Err != nil }) {
 		return nil // nearly always
@@ -33,6 +33,7 @@ func unreadPeers(self Self, s Snapshot, last []wgquick.Peer) []wgquick.Peer {
 			peers = append(peers, peer)
 		}
 	}
+	slices.SortStableFunc(peers, byOrigin)
 	return peers
 }
 
