@@ -16,7 +16,7 @@ import (
 // and what came a moment ago does not make what was there before any less.
 //
 // Not every file is kept. One is when it ceases to be in force, if the one kept before it is half a window old, or if
-// it has more than twice the peers of all that are kept. It counts for a window and a half. So a removal counts for a
+// it has more than twice the peers or prefixes of all that are kept. It counts for a window and a half. So a removal counts for a
 // window at least, and there are no more than a few to measure. They are on disk as well, in /run: commands that come
 // and go go by them, and a wg-apply that is started again. Once a person has accepted a proposal there is no past.
 type past struct {
@@ -86,11 +86,11 @@ func (p *past) leave(inForce []wgquick.Peer, now time.Time) error {
 		return err
 	}
 	if n := len(p.moments); n > 0 && now.Sub(p.moments[n-1].until) < p.window/2 {
-		most := 0
+		var most, mostPrefixes int
 		for _, m := range p.moments {
-			most = max(most, len(m.peers))
+			most, mostPrefixes = max(most, len(m.peers)), max(mostPrefixes, prefixes(m.peers))
 		}
-		if len(inForce) <= 2*most {
+		if len(inForce) <= 2*most && prefixes(inForce) <= 2*mostPrefixes {
 			return nil
 		}
 	}
@@ -122,6 +122,14 @@ func (p *past) leave(inForce []wgquick.Peer, now time.Time) error {
 	}
 	p.read, err = os.Stat(p.path)
 	return err
+}
+
+// prefixes is how many all peers have together.
+func prefixes(peers []wgquick.Peer) (n int) {
+	for i := range peers {
+		n += len(peers[i].AllowedIPs)
+	}
+	return n
 }
 
 // forget begins anew.

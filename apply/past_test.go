@@ -194,6 +194,57 @@ func TestADaemonMeasuresLikeCommands(t *testing.T) {
 	}
 }
 
+// What has just come is measured as well, and each interface by itself.
+func TestWhatHasJustComeIsMeasured(t *testing.T) {
+	h, _, propose := housePast(t)
+	h.Proposed = []string{"wg0", "wg1"}
+	put := func(iface string, ps ...wgquick.Peer) (held int) {
+		t.Helper()
+		h.write(t, h.proposal(iface), renderedOf(t, ps...))
+		must(t, h.Once(t.Context(), iface))
+		return len(h.status(t, iface).Held)
+	}
+	propose(1, 3)
+	propose(1, 40)
+	propose(21, 40)
+	if held := put("wg1", peers(41, 60)...); held != 0 {
+		t.Errorf("another interface: %d held", held)
+	}
+	if held := propose(31, 40); held != 10 {
+		t.Errorf("half of 40 peers is gone, and half of the rest: %d held", held)
+	}
+	if held := put("wg1", peers(51, 60)...); held != 0 {
+		t.Errorf("another interface: %d held", held)
+	}
+
+	h, _, _ = housePast(t)
+	put("wg0", peer(1), peer(2))
+	put("wg0", peer(1, numbers(1, 100)...), peer(2, 200))
+	put("wg0", peer(1, numbers(51, 100)...), peer(2, 200))
+	if held := put("wg0", peer(1, numbers(76, 100)...), peer(2, 200)); held != 1 {
+		t.Errorf("half of 100 prefixes is gone, and half of the rest: %d held", held)
+	}
+}
+
+// A person who edits the file in force between two proposals has accepted nothing: what was there still counts, and
+// what is not in the proposal waits.
+func TestAnEditIsNoAccept(t *testing.T) {
+	h, _, propose := housePast(t)
+	propose(1, 40)
+	propose(21, 40)
+	b, err := os.ReadFile(h.inForce("wg0"))
+	must(t, err)
+	c, err := wgquick.Parse("wg0.conf", b)
+	must(t, err)
+	c.Peers = append(c.Peers[:5:5], peer(99))
+	b, err = c.Marshal()
+	must(t, err)
+	h.write(t, h.inForce("wg0"), string(b))
+	if held := propose(31, 40); held != 6 || h.kernel.peers("wg0") != 16 {
+		t.Errorf("%d held, %d peers: the five that the person left, the one that he added, and the ten", held, h.kernel.peers("wg0"))
+	}
+}
+
 func TestASlowDrainPasses(t *testing.T) {
 	h, pass, propose := housePast(t)
 	propose(1, 100)
