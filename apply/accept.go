@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"wg-kube/templates/wgquick"
 )
 
-// Accept promotes the proposal with nothing held of what was seen, which the file in force marks or, where nobody has
-// promoted it yet, Preview shows. What else it drops by now is measured like any other, from then on. Accept returns
-// what that changes in the file in force, for people. A daemon that runs sees the file change; without one, Once applies it. That somebody names the interface
-// is enough for it to take this one proposal.
+// Accept promotes the proposal with nothing held of what was seen: that is what the file in force marks, or where no
+// proposal was ever looked at, what Preview shows. What is dropped beside that came later, and is measured like any
+// other; it may be accepted then. Accept returns what changes in the file in force, for people. A daemon that runs sees
+// the file change; without one, Once applies it. That somebody names the interface is enough for it to take this one
+// proposal.
 func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 	c.Proposed = []string{name}
 	i, unlock, err := c.alone(ctx, name)
@@ -28,7 +32,9 @@ func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 	defer cancel()
 	i.names.ask(ctx, f.inForce.config, f.proposal.config)
 	i.names.first(ctx, nameWait)
-	next, err := i.draft(ctx, f.inForce.config.Interface.PrivateKey, true)
+	marked := slices.ContainsFunc(f.inForce.config.Peers, func(p wgquick.Peer) bool { return !p.Held.IsZero() })
+	seen := marked || i.status.Proposed == "" || i.status.Proposed == f.proposal.hash
+	next, err := i.draft(ctx, f.inForce.config.Interface.PrivateKey, seen)
 	if err != nil {
 		return nil, err
 	}
@@ -37,9 +43,9 @@ func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 	}
 	said := changes(f, next)
 	for _, h := range next.held {
-		said = append(said, fmt.Sprintf("held, as it came later (%s): %s", next.why, h))
+		said = append(said, fmt.Sprintf("held, as it came later (%s): %s; let go by: wg-apply accept %s", next.why, h, name))
 	}
-	if _, err = f.write(next); err == nil {
+	if _, err = f.write(next); err == nil && seen {
 		err = f.past.forget()
 	}
 	return said, err

@@ -168,7 +168,7 @@ type draft struct {
 	refused []string // what the machine cannot have, and is left out
 	b       []byte   // config as a file; nil: not written down yet
 	at      time.Time
-	accept  bool // by a person
+	accept  bool // by a person, who has seen it
 }
 
 // next drafts the next file in force, as far as files can tell; nil: there is no proposal to make it of. key is the

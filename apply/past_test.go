@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +108,30 @@ func TestAcceptIsForWhatWasSeen(t *testing.T) {
 				t.Errorf("%d peers, %d held, want %d, %d: %q, want %q: %v", len(next.Peers), len(held), tt.peers, tt.held, why, tt.why, err)
 			}
 		})
+	}
+}
+
+// Between the look of a person and the command a proposal may be another one. A proposal that lets all that is held come
+// back for a moment has nothing else accepted instead.
+func TestAcceptOfWhatNobodyHasSeen(t *testing.T) {
+	h, _, propose := housePast(t)
+	propose(1, 20)
+	propose(15, 20)
+	propose(1, 20) // all that was held is back
+	h.write(t, h.proposal("wg0"), rendered(t, 20))
+	said, err := h.Accept(t.Context(), "wg0")
+	if must(t, err); len(said) != 2+19 || !strings.Contains(said[len(said)-1], "held, as it came later (19 of 20 peers at once would go): Node/node-19") {
+		t.Errorf("%d lines: %q", len(said), said)
+	}
+	must(t, h.Once(t.Context(), "wg0"))
+	if n := h.kernel.peers("wg0"); n != 20 {
+		t.Errorf("%d peers: what nobody has seen is accepted", n)
+	}
+	_, err = h.Accept(t.Context(), "wg0")
+	must(t, err)
+	must(t, h.Once(t.Context(), "wg0"))
+	if n := h.kernel.peers("wg0"); n != 1 {
+		t.Errorf("%d peers: what is held now is not accepted", n)
 	}
 }
 
