@@ -321,7 +321,11 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 		if len(next.refused) == 0 {
 			i.meaning = meaning{hash: f.inForce.hash, resolved: now.resolved, want: next.want}
 		}
-		i.log.Info("promoted", "path", f.path, "peers", len(next.config.Peers), "held", len(next.held), "refused", len(next.refused))
+		level := slog.LevelInfo
+		if before != nil && before.SameMeaning(next.config) && len(next.held) == 0 {
+			level = slog.LevelDebug // of its comments alone, and wg-render has told what they tell
+		}
+		i.log.Log(ctx, level, "promoted", "path", f.path, "peers", len(next.config.Peers), "held", len(next.held), "refused", len(next.refused))
 		if before != nil {
 			sayReplaced(i.log, before.Peers, next.config.Peers)
 		}

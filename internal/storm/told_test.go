@@ -61,22 +61,25 @@ func TestWhatIsTold(t *testing.T) {
 	if more := m.logged()[began:]; more != "" {
 		t.Errorf("said while nothing changed:\n%s", more)
 	}
-	f.nodes[1].prefixes = append(f.nodes[1].prefixes, "10.2.3.0/24")
-	m.put(f)
-	m.rest()
-	var lines []string
-	for line := range strings.Lines(m.logged()[began:]) {
-		lines = append(lines, line[strings.Index(line, "msg="):])
+	told := func(node int, prefix string, says ...string) {
+		t.Helper()
+		began := len(m.logged())
+		f.nodes[node].prefixes = append(f.nodes[node].prefixes, prefix)
+		m.put(f)
+		lab.Eventually(t, hang, prefix+" is told", func() bool { return len(m.logged()) > began })
+		m.rest()
+		var lines []string
+		for line := range strings.Lines(m.logged()[began:]) {
+			lines = append(lines, line[strings.Index(line, "msg="):])
+		}
+		slices.Sort(lines)
+		if !slices.EqualFunc(lines, says, strings.HasPrefix) {
+			t.Errorf("of %s is said:\n%s", prefix, strings.Join(lines, ""))
+		}
 	}
-	slices.Sort(lines)
-	says := []string{`msg=changed iface=wg0 op="ip route add 10.2.3.0/24 dev wg0 `, `msg=changed iface=wg0 op="wg set wg0 peer `,
-		"msg=promoted iface=wg0 ", "msg=proposed iface=wg0 "}
-	if !slices.EqualFunc(lines, says, strings.HasPrefix) {
-		t.Errorf("of one change is said:\n%s", strings.Join(lines, ""))
-	}
-
-	f.nodes[2].prefixes = append(f.nodes[2].prefixes, "127.0.0.0/8")
-	m.put(f)
+	told(1, "10.2.3.0/24", `msg=changed iface=wg0 op="ip route add 10.2.3.0/24 dev wg0 `, `msg=changed iface=wg0 op="wg set wg0 peer `,
+		"msg=promoted iface=wg0 ", "msg=proposed iface=wg0 ")
+	told(2, "127.0.0.0/8", `msg="claim refused" iface=wg0 peer=Node/`)
 	lab.Eventually(t, hang, "a refusal is counted, with its reason", func() bool {
 		return strings.Contains(m.metrics("127.0.0.1:9586"), `wg_render_rejections{field="allowed-ips",kind="Node",reason="never"} 1`)
 	})
