@@ -56,21 +56,16 @@ func (m *machine) state(t *testing.T, iface string) string {
 
 // tryState is state where the device may come and go; it is false if that was not all there.
 func (m *machine) tryState(iface string) (string, bool) {
-	var b strings.Builder
-	all := true
-	for _, command := range []string{
-		"wg showconf " + iface + " | sort",
-		"ip -o addr show dev " + iface + " scope global | sed 's/.*inet/inet/; s/ valid_lft.*//'",
-		"ip -o link show dev " + iface + " | grep -o 'mtu [0-9]*'",
-		"ip -4 route show table all dev " + iface + " | sed 's/ proto [a-z0-9]*//' | sort",
-		"ip -6 route show table all dev " + iface + " | grep -v fe80 | grep -v ff00 | sed 's/ proto [a-z0-9]*//' | sort",
-		"(ip -4 rule; ip -6 rule) | cut -d: -f2- | sed 's/ proto [a-z0-9]*//'",
-	} {
-		out, code := m.Try("sh", "-c", command)
-		b.WriteString(out)
-		all = all && code == 0
-	}
-	return blanks.ReplaceAllString(b.String(), " "), all
+	const script = `
+wg showconf $1 | sort || gone=1
+ip -o addr show dev $1 scope global | sed 's/.*inet/inet/; s/ valid_lft.*//' || gone=1
+ip -o link show dev $1 | grep -o 'mtu [0-9]*' || gone=1
+ip -4 route show table all dev $1 | sed 's/ proto [a-z0-9]*//' | sort || gone=1
+ip -6 route show table all dev $1 | grep -v fe80 | grep -v ff00 | sed 's/ proto [a-z0-9]*//' | sort || gone=1
+(ip -4 rule; ip -6 rule) | cut -d: -f2- | sed 's/ proto [a-z0-9]*//' || gone=1
+exit ${gone:-0}`
+	out, code := m.Try("sh", "-c", script, "sh", iface)
+	return blanks.ReplaceAllString(out, " "), code == 0
 }
 
 var blanks = regexp.MustCompile(`[ \t]+`)
