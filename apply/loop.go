@@ -159,7 +159,9 @@ func (d *Daemon) Alive() error {
 	return nil
 }
 
-// Ready says what has not been looked at yet. A refused file and a peer that is held have been.
+// Ready says what has not been looked at yet, and what fails and was never as its file says: a rollout is not to go on
+// to the next machine then. A refused file and a peer that is held have been looked at, and so has an interface that
+// waits for its file or that somebody took down. One that was right stays ready, whatever fails later.
 func (d *Daemon) Ready() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -167,8 +169,12 @@ func (d *Daemon) Ready() error {
 		return errors.New("no interface has been looked for yet")
 	}
 	for _, l := range d.loops {
-		if !l.state().looked {
+		s := l.state()
+		if !s.looked {
 			return fmt.Errorf("%s: not looked at yet", l.iface.name)
+		}
+		if failed := s.last.status.Errors; len(failed) > 0 && s.right.IsZero() {
+			return fmt.Errorf("%s: not yet as its file says: %s", l.iface.name, failed[0])
 		}
 	}
 	return nil

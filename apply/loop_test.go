@@ -94,6 +94,71 @@ func TestDaemonOneDoesNotWaitForAnother(t *testing.T) {
 	h.eventually(t, "the slow one is applied", func() bool { return h.kernel.peers("slow") == 1 })
 }
 
+func TestDaemonIsReady(t *testing.T) {
+	const no = "wg0: ip link add wg0 type wireguard: this kernel has no WireGuard"
+	for _, tt := range []struct {
+		name          string
+		file          string
+		fails, isDown bool
+		want          string
+	}{
+		{"its file is applied", byHand(t, peer(1)), false, false, ""},
+		{"it waits for its file", "", true, false, ""},
+		{"its file is refused", "[Interfarce]\n", true, false, ""},
+		{"somebody took it down", byHand(t, peer(1)), true, true, ""},
+		{"it cannot be made", byHand(t, peer(1)), true, false, "wg0: not yet as its file says: " + no},
+		{"its hook fails", strings.Replace(byHand(t, peer(1)), "[Interface]\n", "[Interface]\nPreUp = exit 3\n", 1), false, false,
+			`wg0: not yet as its file says: wg0.conf: PreUp: "exit 3": exit status 3`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t)
+			h.Hooks = true
+			if tt.fails {
+				h.kernel.fail["wg0"] = errors.New(no)
+			}
+			if tt.file != "" {
+				h.write(t, h.inForce("wg0"), tt.file)
+			}
+			if tt.isDown {
+				h.write(t, h.downFile("wg0"), "")
+			}
+			d := h.run(t, "wg0")
+			h.eventually(t, "it is looked at", func() bool { all := d.all(); return len(all) == 1 && all[0].state().looked })
+			got := ""
+			if err := d.Ready(); err != nil {
+				got = strings.ReplaceAll(err.Error(), h.Dir+"/", "")
+			}
+			if got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestDaemonStaysReady(t *testing.T) {
+	h := newHouse(t)
+	fails := func(err error) {
+		h.kernel.mu.Lock()
+		defer h.kernel.mu.Unlock()
+		h.kernel.fail["wg0"] = err
+	}
+	fails(errors.New("no"))
+	h.write(t, h.inForce("wg0"), byHand(t, peer(1)))
+	d := h.run(t, "wg0")
+	h.eventually(t, "it has failed", func() bool { return len(h.status(t, "wg0").Errors) == 1 })
+	if d.Ready() == nil {
+		t.Error("ready without an interface")
+	}
+	fails(nil)
+	h.eventually(t, "it is ready when it is as its file says", func() bool { return d.Ready() == nil })
+	fails(errors.New("not any more"))
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	h.eventually(t, "it fails again", func() bool { return len(h.status(t, "wg0").Errors) == 1 })
+	if err := d.Ready(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDaemonWaitsForItsFolders(t *testing.T) {
 	h := newHouse(t, "wg0")
 	must(t, os.RemoveAll(h.Proposals))
