@@ -42,13 +42,18 @@ type Guard struct {
 // few is the number of peers, or of prefixes, that may always go, as long as one peer is left.
 const few = 3
 
+// mostAddresses is how many a proposal may have: the kernel compares each that is added with all that are there.
+const mostAddresses = 256
+
 // tooMuch is why a proposal is larger than the guard lets it be. wg-render proposes no more: whoever lies in its name can.
 func (g Guard) tooMuch(c *wgquick.Config) error {
 	prefixes := 0
 	for _, p := range c.Peers {
 		prefixes += len(p.AllowedIPs)
 	}
-	switch {
+	switch addresses := len(c.Interface.Address); {
+	case addresses > mostAddresses:
+		return fmt.Errorf("%s: %d addresses: more than %d", g.From, addresses, mostAddresses)
 	case g.MaxPeers == 0:
 	case len(c.Peers) > g.MaxPeers:
 		return fmt.Errorf("%s: %d peers: more than %d, which --max-peers allows", g.From, len(c.Peers), g.MaxPeers)

@@ -310,6 +310,13 @@ func draw(b []byte) (out []wgquick.Peer) {
 func TestPromoteBounds(t *testing.T) {
 	g := guard
 	g.MaxPeers = 3
+	addresses := func(n int) *wgquick.Config {
+		c := proposal(peer(1))
+		for c.Interface.Address = nil; n > 0; n-- {
+			c.Interface.Address = append(c.Interface.Address, prefix(n))
+		}
+		return c
+	}
 	for name, c := range map[string]struct {
 		proposal *wgquick.Config
 		want     string
@@ -318,6 +325,8 @@ func TestPromoteBounds(t *testing.T) {
 		"a peer too many":         {proposal(peers(1, 4)...), "/var/lib/wg-render/wg0.conf: 4 peers: more than 3, which --max-peers allows"},
 		"a prefix too many": {proposal(peer(1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)),
 			"/var/lib/wg-render/wg0.conf: 13 prefixes: more than 12, 4 for each of --max-peers"},
+		"as many addresses as there may be": {addresses(256), ""},
+		"an address too many":               {addresses(257), "/var/lib/wg-render/wg0.conf: 257 addresses: more than 256"},
 	} {
 		_, _, _, err := Promote(config(), c.proposal, g)
 		if got := fmt.Sprint(err); got != c.want && (err != nil || c.want != "") {

@@ -60,6 +60,10 @@ func TestDeviceARendererThatLies(t *testing.T) {
 	for n := range 70_000 {
 		fmt.Fprintf(&wide, "AllowedIPs = 11.%d.%d.%d/32\n", n>>16, n>>8&255, n&255)
 	}
+	var addresses strings.Builder
+	for n := range 20_000 {
+		fmt.Fprintf(&addresses, "\nAddress = 11.0.%d.%d/32", n>>8, n&255)
+	}
 
 	for _, c := range []struct {
 		name string
@@ -88,6 +92,7 @@ func TestDeviceARendererThatLies(t *testing.T) {
 		{"a gigabyte", func(t *testing.T) { lie(t, "rm -f wg0.conf a; truncate -s 1G wg0.conf") }, "1073741824 bytes"},
 		{"ten thousand times the peers", func(t *testing.T) { put(t, complete(many.String())) }, "60006 peers: more than 16384"},
 		{"ten thousand prefixes a peer", func(t *testing.T) { put(t, complete(wide.String())) }, "70006 prefixes: more than 65536"},
+		{"twenty thousand addresses", func(t *testing.T) { put(t, spoiled("[Interface]", addresses.String()[1:])) }, "20001 addresses: more than 256"},
 		{"a name of a megabyte, in a thousand faults", func(t *testing.T) {
 			put(t, complete(strings.Replace(body, "[Peer]\n", "# origin: Node/"+strings.Repeat("x", 1<<20)+"\n[Peer]\n"+strings.Repeat("AllowedIPs = x\n", 1000), 1)))
 		}, "too many faults"},
