@@ -75,9 +75,10 @@ func serve(ctx context.Context, iface string, mtu int, log *slog.Logger) error {
 		_ = link.Close()
 		return fmt.Errorf("new link: the kernel called it %q", name)
 	}
+	trouble := newHourly(log)
 	dev := device.NewDevice(link, conn.NewDefaultBind(), &device.Logger{
 		Verbosef: func(format string, a ...any) { log.Debug(fmt.Sprintf(format, a...)) },
-		Errorf:   func(format string, a ...any) { log.Warn(fmt.Sprintf(format, a...)) },
+		Errorf:   func(format string, a ...any) { trouble.warn(fmt.Sprintf(format, a...)) },
 	})
 	defer dev.Close() // and the link with it
 
