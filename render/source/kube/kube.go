@@ -232,7 +232,9 @@ func (s *Source) Run(ctx context.Context) error {
 			case <-watched:
 			case <-lapsed:
 				disconnect() // what one of its watches still hears belongs to what another does not any more
-				if time.Since(since) > 10*time.Second { // less is no watch that works, and all are listed each time
+
+				// One that lasts for less has no watch that works, and lists everything each time.
+				if time.Since(since) > 10*time.Second {
 					anew.Reset()
 				}
 				lapsed, again = nil, time.After(anew.Next())
