@@ -16,9 +16,9 @@ import (
 // and what came a moment ago does not make what was there before any less.
 //
 // Not every file is kept. One is when it ceases to be in force, if the one kept before it is half a window old, or if
-// it has more than twice the peers or prefixes of all that are kept. It counts for a window and a half. So a removal counts for a
-// window at least, and there are no more than a few to measure. They are on disk as well, in /run: commands that come
-// and go go by them, and a wg-apply that is started again. Once a person has accepted a proposal there is no past.
+// it has a quarter more peers or prefixes than any that is kept. It counts for a window and a half. So a removal counts
+// for a window at least, and there are no more than a few to measure. They are on disk as well, in /run: commands that
+// come and go go by them, and a wg-apply that is started again. Once a person has accepted a proposal there is no past.
 type past struct {
 	path    string
 	window  time.Duration // zero: there is none
@@ -90,7 +90,7 @@ func (p *past) leave(inForce []wgquick.Peer, now time.Time) error {
 		for _, m := range p.moments {
 			most, mostPrefixes = max(most, len(m.peers)), max(mostPrefixes, prefixes(m.peers))
 		}
-		if len(inForce) <= 2*most && prefixes(inForce) <= 2*mostPrefixes {
+		if len(inForce) <= most*5/4 && prefixes(inForce) <= mostPrefixes*5/4 {
 			return nil
 		}
 	}

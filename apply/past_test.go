@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -310,13 +311,67 @@ func TestAClockThatJumps(t *testing.T) {
 	}
 }
 
+// Whatever is proposed, in whatever order and at whatever pace: of no file that was in force within the window is much
+// more than half gone. It may be three fifths, where a quarter of it was so new that no file with it was kept.
+func TestNoWayAroundThePast(t *testing.T) {
+	for seed := range uint64(10) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		p := past{path: t.TempDir() + "/wg0.past", window: 10 * time.Minute}
+		inForce, next, at := config(peers(1, 20+r.IntN(80))...), 1000, now
+		type was struct {
+			at    time.Time
+			peers []wgquick.Peer
+		}
+		var all []was
+		for range 60 {
+			at = at.Add(time.Duration(r.IntN(90)) * time.Second)
+			var wants []wgquick.Peer
+			drop := r.Float64() // the greedy one as often as the modest one
+			for _, p := range inForce.Peers {
+				if r.Float64() > drop/float64(1+r.IntN(8)) {
+					wants = append(wants, p)
+				}
+			}
+			for range r.IntN(1 + min(100, len(inForce.Peers))/(1+r.IntN(8))) {
+				next++
+				wants = append(wants, peer(next))
+			}
+			g := guard
+			var err error
+			g.Past, err = p.at(at)
+			must(t, err)
+			g.Now = at
+			then, _, _, err := Promote(inForce, proposal(wants...), g)
+			must(t, err)
+			must(t, p.leave(inForce.Peers, at))
+			all = append(all, was{at, inForce.Peers})
+			inForce = then
+			stays := map[wgquick.PublicKey]bool{}
+			for _, p := range inForce.Peers {
+				stays[p.PublicKey] = true
+			}
+			for _, f := range all {
+				gone := 0
+				for _, p := range f.peers {
+					if !stays[p.PublicKey] {
+						gone++
+					}
+				}
+				if at.Sub(f.at) <= p.window && gone > max(few, len(f.peers)*3/5+1) {
+					t.Fatalf("seed %d: of %d peers %s ago %d are gone", seed, len(f.peers), at.Sub(f.at), gone)
+				}
+			}
+		}
+	}
+}
+
 func TestThePastIsSmall(t *testing.T) {
 	p := past{path: t.TempDir() + "/wg0.past", window: 10 * time.Minute}
 	at := now
 	for n := 1; n <= 400; n++ { // one more each ten seconds
 		at = at.Add(10 * time.Second)
 		must(t, p.leave(peers(1, n), at))
-		if all, err := p.at(at); err != nil || len(all) > 12 {
+		if all, err := p.at(at); err != nil || len(all) > 24 {
 			t.Fatalf("%d files are kept: %v", len(all), err)
 		}
 	}
