@@ -97,8 +97,7 @@ func TestClaims(t *testing.T) {
 				`Node/a: allowed-ips "8000::/1": wider than /16: a split of a default route is not granted to a Node`}},
 		"a default route in many parts": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=11.0.0.0/8,12.0.0.0/8,13.0.0.0/8,14.0.0.0/8,15.0.0.0/8,16.0.0.0/8,2001:db8::/32")},
 			map[string]string{"a": "11.0.0.0/8,12.0.0.0/8,13.0.0.0/8,14.0.0.0/8,2001:db8::/32 at nowhere"}, []string{
-				`Node/a: allowed-ips "15.0.0.0/8": one Node is granted no more than 4 x /8 of public IPv4`,
-				`Node/a: allowed-ips "16.0.0.0/8": one Node is granted no more than 4 x /8 of public IPv4`}},
+				`Node/a: allowed-ips "15.0.0.0/8": more than one Node is granted: 4 x /8 of public IPv4; and 1 more`}},
 		"loopback, multicast, link-local": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=127.0.0.1/32,224.0.0.5/32,169.254.169.254/32,fe80::/64,ff02::1/128,::1/128,0.1.2.3/32,255.255.255.255/32")},
 			map[string]string{}, []string{
 				`Node/a: allowed-ips "0.1.2.3/32": overlaps 0.0.0.0/8 (this network)`,
@@ -573,7 +572,7 @@ func TestCap(t *testing.T) {
 	held := node("a", "allowed-ips="+many[999])
 	prev, _ := build(t, us(Hub), Snapshot{Nodes: []Node{held}}, nil, p)
 	c, rejections := build(t, us(Hub), Snapshot{Nodes: []Node{node("a", "allowed-ips="+strings.Join(many, ","))}}, prev, p)
-	if got := c.Peers[0].AllowedIPs; len(got) != maxPrefixes || got[maxPrefixes-1].String() != many[999] || len(rejections) != maxPerNode+1 {
+	if got := c.Peers[0].AllowedIPs; len(got) != maxPrefixes || got[maxPrefixes-1].String() != many[999] || len(rejections) != 1 {
 		t.Errorf("%d prefixes, the last is %v; refused %v", len(got), got[len(got)-1], rejections)
 	}
 }

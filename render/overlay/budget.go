@@ -141,13 +141,13 @@ func (b *budget) spend(kind string, a amount) {
 // against is why no more is granted to one of the kind, "" if it is.
 func (b *budget) against(kind string, more amount) string {
 	if over := b.all.plus(more).over(b.mostOfAll); over != "" {
-		return "all together are granted no more than " + over
+		return "more than all together are granted: " + over
 	}
 	if kind == KindNode {
 		return ""
 	}
 	if over := b.ofKind[kind].plus(more).over(b.mostOfKind); over != "" {
-		return fmt.Sprintf("all %ss together are granted no more than %s", kind, over)
+		return fmt.Sprintf("more than all %ss together are granted: %s", kind, over)
 	}
 	return ""
 }
@@ -155,7 +155,7 @@ func (b *budget) against(kind string, more amount) string {
 // againstOne is why one object of the kind is not granted so much, "" if it is.
 func (b *budget) againstOne(kind string, a amount) string {
 	if over := a.over(b.mostOfOne); over != "" {
-		return fmt.Sprintf("one %s is granted no more than %s", kind, over)
+		return fmt.Sprintf("more than one %s is granted: %s", kind, over)
 	}
 	return ""
 }

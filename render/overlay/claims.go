@@ -288,19 +288,27 @@ func (j *judge) explain(c *candidate) {
 		j.reject(c, TooMuch, "", "", why)
 	}
 	var refused []Rejection
+	var beyond map[string][]netip.Prefix // by the reason, which is told with the first of them
 	for _, p := range c.wantPrefixes {
 		if slices.Contains(c.prefixes, p) || c.lastGoodPrefixes[p] {
 			continue
 		}
-		cause, why := Held, j.against(c, p, true)
-		if why == "" {
-			cause, why = TooMuch, j.tooMuch(c, p)
-		}
-		if why != "" {
-			refused = append(refused, Rejection{Origin: c.origin, Cause: cause, Field: c.fieldOf(p), Value: p.String(), Reason: why})
+		if why := j.against(c, p, true); why != "" {
+			refused = append(refused, Rejection{Origin: c.origin, Cause: Held, Field: c.fieldOf(p), Value: p.String(), Reason: why})
+		} else if why := j.tooMuch(c, p); why != "" {
+			if beyond == nil {
+				beyond = make(map[string][]netip.Prefix)
+			}
+			beyond[why] = append(beyond[why], p)
 		}
 	}
 	j.rejections = append(j.rejections, fewer(refused)...)
+	for why, ps := range beyond {
+		if n := len(ps) - 1; n > 0 {
+			why += fmt.Sprintf("; and %d more", n)
+		}
+		j.reject(c, TooMuch, c.fieldOf(ps[0]), ps[0].String(), why)
+	}
 	if c.wantEndpoint.IsValid() && !c.endpoint.IsValid() {
 		if why := j.againstEndpoint(c); why != "" {
 			j.rejectEndpoint(c, Loop, why)
