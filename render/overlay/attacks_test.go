@@ -42,6 +42,13 @@ func hub(name string, each ...string) Node {
 	return node(name, append([]string{"peer=", "hub=true"}, each...)...)
 }
 
+func external(n Node, ips ...string) Node {
+	for _, ip := range ips {
+		n.ExternalIPs = append(n.ExternalIPs, netip.MustParseAddr(ip))
+	}
+	return n
+}
+
 // key is the key of whoever has that name.
 func key(name string) (k wgquick.PublicKey) {
 	copy(k[:], strings.Repeat(name, 32))
@@ -263,6 +270,20 @@ func TestClaims(t *testing.T) {
 			hub("h", "allowed-ips=100.96.0.0/16"), hub("g", "allowed-ips=100.96.0.0/16"), node("b", "site=lab", "ip=100.96.1.1", "vpc-ip=172.31.0.2")},
 			map[string]string{"h": "100.96.0.0/16 at nowhere", "b": "100.96.1.1/32 at 172.31.0.2:51820 keepalive 25"}, []string{
 				`Node/g: public-key "` + key("g").String() + `": none of those that --hub-public-key names`}},
+		"a neighbour that is the older one has the hub's key": {ourSite(), Policy{}, []Node{
+			node("b", "site=lab", "public-key="+key("h").String(), "ip=100.96.1.1", "vpc-ip=172.31.0.2"), hub("h", "allowed-ips=100.96.0.0/16")},
+			map[string]string{"h": "100.96.0.0/16 at nowhere"}, []string{
+				`Node/b: public-key "` + key("h").String() + `": held by Node/h`}},
+		"a neighbour has a hub's key before there is that hub": {ourSite(), Policy{HubKeys: []wgquick.PublicKey{key("h")}}, []Node{
+			node("b", "site=lab", "public-key="+key("h").String(), "ip=100.96.1.1", "vpc-ip=172.31.0.2")},
+			map[string]string{}, []string{
+				`Node/b: public-key "` + key("h").String() + `": a hub's: --hub-public-key names it`}},
+		"a neighbour that is the older one takes where hubs are met": {ourSite(), Policy{}, []Node{
+			node("b", "site=lab", "allowed-ips=203.0.113.8/32,203.0.113.9/32,100.96.1.1/32", "vpc-ip=172.31.0.2"),
+			external(hub("h", "allowed-ips=100.96.0.0/16", "endpoint=203.0.113.8:51820"), "203.0.113.9")},
+			map[string]string{"h": "100.96.0.0/16 at 203.0.113.8:51820 keepalive 25", "b": "100.96.1.1/32 at 172.31.0.2:51820 keepalive 25"}, []string{
+				`Node/b: allowed-ips "203.0.113.8/32": covers 203.0.113.8, the endpoint of Node/h`,
+				`Node/b: allowed-ips "203.0.113.9/32": covers 203.0.113.9, an address of the hub Node/h`}},
 		"hubs by name and key": {ourSite(), Policy{Hubs: []string{"h", "g"}, HubKeys: []wgquick.PublicKey{key("h"), key("f")}}, []Node{
 			hub("h", "allowed-ips=100.96.0.0/16"), hub("g", "allowed-ips=10.0.0.0/8"), hub("f", "allowed-ips=10.0.0.0/8")},
 			map[string]string{"h": "100.96.0.0/16 at nowhere"}, []string{

@@ -297,7 +297,7 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 
 // writeHub notes where a hub's machine is.
 func (j *judge) writeHub(n Node) {
-	for _, a := range n.InternalIPs {
+	for _, a := range slices.Concat(n.InternalIPs, n.ExternalIPs) {
 		if a.IsValid() {
 			put(&j.ledger.hubs, host(a.Unmap()), wgquick.Origin{Kind: KindNode, Name: n.Name}.String())
 		}

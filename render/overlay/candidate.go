@@ -102,14 +102,14 @@ func (j *judge) hearKey(c *candidate, s *said) bool {
 		j.reject(c, Never, s.words.publicKey, s.publicKey.raw, "the zero key belongs to nobody")
 	case k == j.self.PublicKey:
 		j.reject(c, Held, s.words.publicKey, s.publicKey.raw, "our own key")
-	case c.relation == asHub && !j.policy.pinnedKey(k):
-		j.reject(c, Excluded, s.words.publicKey, s.publicKey.raw, "none of those that --hub-public-key names")
+	case j.policy.neverKey(c.relation, k) != "":
+		j.reject(c, Excluded, s.words.publicKey, s.publicKey.raw, j.policy.neverKey(c.relation, k))
 	default:
 		c.wantKey = k
 		return true
 	}
 	if c.last == nil || c.last.PublicKey.IsZero() || c.last.PublicKey == j.self.PublicKey ||
-		c.relation == asHub && !j.policy.pinnedKey(c.last.PublicKey) {
+		j.policy.neverKey(c.relation, c.last.PublicKey) != "" {
 		return false
 	}
 	c.wantKey, c.lastGoodKey = c.last.PublicKey, true

@@ -97,9 +97,15 @@ func inside(p, q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(
 // pinned reports whether a Node of this name may be a hub of ours.
 func (p Policy) pinned(name string) bool { return len(p.Hubs) == 0 || slices.Contains(p.Hubs, name) }
 
-// pinnedKey reports whether a hub of ours may have this key.
-func (p Policy) pinnedKey(k wgquick.PublicKey) bool {
-	return len(p.HubKeys) == 0 || slices.Contains(p.HubKeys, k)
+// neverKey is why the policy gives k to none in this relation, "" if it may be theirs.
+func (p Policy) neverKey(r relation, k wgquick.PublicKey) string {
+	switch pinned := slices.Contains(p.HubKeys, k); {
+	case r == asHub && len(p.HubKeys) > 0 && !pinned:
+		return "none of those that --hub-public-key names"
+	case r != asHub && pinned:
+		return "a hub's: --hub-public-key names it"
+	}
+	return ""
 }
 
 // judge decides over the claims of one Build.
