@@ -86,7 +86,10 @@ func (l *Loop) render(v *view) (*rendered, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.waits != "" && prev.file != nil && !(v.static && withoutNodes(prev.config)) {
+	if prev.config == nil { // taken away or spoilt since: that is no reason to forget who holds what
+		prev.config = l.held
+	}
+	if v.waits != "" && (prev.file != nil || prev.config != nil) && !(v.static && withoutNodes(prev.config)) {
 		return nil, nil
 	}
 	in := inputs{v.self, v.Snapshot, v.policy}
@@ -156,6 +159,9 @@ func (l *Loop) onDisk() (proposal, error) {
 		l.Log.Warn("proposal on disk is of no use; it is made anew without it", "path", path, "err", err)
 	}
 	l.disk = proposal{b, fi.Mode(), c}
+	if c != nil {
+		l.held = c
+	}
 	return l.disk, nil
 }
 
@@ -172,7 +178,7 @@ func (l *Loop) propose(r *rendered) error {
 	if was := r.prev.config; was != nil && was.SameMeaning(r.config) && l.disk.mode == mode {
 		level = slog.LevelDebug // of its comments alone: who is refused is told as such
 	}
-	l.disk, l.changed = r.proposal, added+removed+changed
+	l.disk, l.held, l.changed = r.proposal, r.config, added+removed+changed
 	l.Metrics.proposals.Inc()
 	l.Log.Log(context.Background(), level, "proposed", "path", l.path(), "peers", len(r.config.Peers), "added", added, "removed", removed, "changed", changed)
 	return nil

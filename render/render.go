@@ -53,8 +53,9 @@ type Config struct {
 type Loop struct {
 	Config
 	key       *files.Files[wgquick.PublicKey]
-	written   *watch.Watcher // of the proposal: somebody else may change it, or take it away
-	disk      proposal       // the one last read
+	written   *watch.Watcher  // of the proposal: somebody else may change it, or take it away
+	disk      proposal        // the one last read
+	held      *wgquick.Config // the last one that was of use; nil: there was none since the start
 	builder   overlay.Builder
 	reader    wgquick.Reader // of the proposals, those to be made and that on disk
 	changed   int            // peers in the proposal that the last step wrote; zero: it wrote none

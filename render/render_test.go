@@ -423,6 +423,32 @@ func TestProposalOnDiskThatIsOfNoUse(t *testing.T) {
 	}
 }
 
+// TestWhoHoldsWhatIsNotForgotten, when somebody takes the proposal away or spoils it: an older Node with the same claim
+// does not get it by that.
+func TestWhoHoldsWhatIsNotForgotten(t *testing.T) {
+	alice, older := spoke("alice", aliceKey, "10.1.0.0/24"), spoke("older", bobKey, "10.1.0.0/24")
+	alice.Created = time.Now()
+	for name, hurt := range map[string]func(path string) error{
+		"taken away": os.Remove,
+		"spoilt":     func(p string) error { return os.WriteFile(p, []byte("[Peer]\nPublicKey = xqo"), 0o640) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			c := newCluster(overlay.Node{Name: "hub-1"}, alice)
+			c.synced = true
+			b.run(onlySource{c})
+			b.peers("alice")
+			c.set(older)
+			b.eventually("it is refused", func() bool { return strings.Contains(b.file(), "held by Node/alice") })
+			was := b.file()
+			if err := hurt(b.path()); err != nil {
+				t.Fatal(err)
+			}
+			b.eventually("it is there again", func() bool { return b.file() == was })
+		})
+	}
+}
+
 func TestFolderOfProposalsThatIsNotThere(t *testing.T) {
 	b := newBench(t)
 	b.out += "/later"
