@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -32,7 +33,7 @@ const (
 	presharedKey = "preshared-key" // base64; optional
 )
 
-// What is longer than this is wrong, and not kept whole.
+// What is longer than this is wrong, and is not kept whole.
 const (
 	maxValue = 1 << 8  // bytes of a key or an endpoint
 	maxList  = 1 << 16 // bytes of allowed-ips
@@ -81,7 +82,7 @@ func read(u *unstructured.Unstructured) overlay.Peer {
 	}
 	p.PublicKey = head(s.Data[publicKey], maxValue)
 	p.Endpoint = head(s.Data[endpoint], maxValue)
-	p.AllowedIPs = list(head(s.Data[allowedIPs], maxList))
+	p.AllowedIPs = list(s.Data[allowedIPs])
 	if b, ok := s.Data[presharedKey]; ok {
 		p.PresharedKey.Key, p.PresharedKey.Err = wgquick.ParseSecretKey(string(bytes.TrimSpace(b)))
 		if p.PresharedKey.Err == nil && p.PresharedKey.Key.IsZero() {
@@ -94,10 +95,12 @@ func read(u *unstructured.Unstructured) overlay.Peer {
 // head is b, or so much of it that it is still wrong.
 func head(b []byte, limit int) string { return string(b[:min(len(b), limit)]) }
 
-// list splits what is a JSON list or separated by commas. What is neither is one element, and no CIDR.
-func list(s string) (elements []string) {
-	s = strings.TrimSpace(s)
+// list splits what is a JSON list or separated by commas. What is neither, or too long, is one element, and no CIDR.
+func list(b []byte) (elements []string) {
+	s := string(bytes.TrimSpace(b))
 	switch {
+	case len(s) > maxList:
+		return []string{fmt.Sprintf("%.40s... (%d bytes, more than %d)", s, len(s), maxList)}
 	case s == "":
 		return nil
 	case strings.HasPrefix(s, "[") && json.Unmarshal([]byte(s), &elements) == nil:

@@ -26,9 +26,10 @@ func TestList(t *testing.T) {
 		"an empty JSON list": {"[]", []string{}},
 		"half a JSON list":   {`["10.0.0.0/24","fd00`, []string{`["10.0.0.0/24","fd00`}},
 		"a list of numbers":  {"[1,2]", []string{"[1,2]"}},
+		"too long":           {"10.0.0.0/24," + strings.Repeat("1", maxList), []string{"10.0.0.0/24,1111111111111111111111111111... (65548 bytes, more than 65536)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, list(tc.in)); diff != "" {
+			if diff := cmp.Diff(tc.want, list([]byte(tc.in))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
