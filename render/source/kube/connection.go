@@ -44,8 +44,9 @@ type connection struct {
 	peers *query[overlay.Node] // nil: not seen yet, or a spoke without a site
 }
 
-func newConnection(cfg Config, config *rest.Config, t *trouble, changed func(), fails func(error)) (*connection, error) {
+func newConnection(cfg Config, config *rest.Config, t *trouble, at *addresses, changed func(), fails func(error)) (*connection, error) {
 	config = rest.CopyConfig(config)
+	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return transport{rt, at} })
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	server, _, err := rest.DefaultServerUrlFor(config)
@@ -92,7 +93,7 @@ func newConnection(cfg Config, config *rest.Config, t *trouble, changed func(), 
 	})
 	read := c.own.read
 	c.own.read = func(o runtime.Object) overlay.Node {
-		c.owned.Store(ownedOf(o.(*v1.Node)))
+		c.owned.Store(ownedOf(o.(*v1.Node), cfg.fieldManager()))
 		return read(o)
 	}
 	c.hubs = c.nodes("hubs", selector{labels: cfg.Prefix + overlay.LabelHub + "=true"}, changed)

@@ -49,6 +49,7 @@ type Source struct {
 	changed chan struct{}
 	told    *trouble // of all connections: the next one may mend what the last one met
 	others  []other
+	servers addresses
 
 	mu      sync.Mutex
 	conn    *connection // the one in use; nil: none yet
@@ -163,25 +164,13 @@ func (s *Source) OutOfTouch() error {
 	return s.told.first()
 }
 
-// APIServerAddrs are the addresses at which the API server is reached, as far as the credential names them by
-// address and not by name. It is empty while there is no credential.
+// APIServerAddrs are the addresses at which the API server is reached, or was since the start, and those of its name.
+// It is empty while there is no credential.
 func (s *Source) APIServerAddrs() []netip.Addr {
-	s.mu.Lock()
-	conn := s.conn
-	s.mu.Unlock()
-	var hosts []string
-	if conn != nil {
-		hosts = append(hosts, conn.host)
+	if a := addr(os.Getenv("KUBERNETES_SERVICE_HOST")); a.IsValid() {
+		s.servers.add(a)
 	}
-	hosts = append(hosts, os.Getenv("KUBERNETES_SERVICE_HOST"))
-	var addrs []netip.Addr
-	for _, h := range hosts {
-		if a, err := netip.ParseAddr(h); err == nil {
-			addrs = append(addrs, a.Unmap())
-		}
-	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	return slices.Compact(addrs)
+	return s.servers.list()
 }
 
 // Run watches until ctx is done. It waits for a credential, and connects anew when it becomes another.
@@ -261,7 +250,7 @@ func watchFiles(ctx context.Context, log *slog.Logger, files []string) (<-chan s
 // lapsed is closed when it cannot go on with those that it has.
 func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect func(), lapsed <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
-	conn, err := newConnection(s.cfg, config, s.told, s.signal, s.fails)
+	conn, err := newConnection(s.cfg, config, s.told, &s.servers, s.signal, s.fails)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", cmp.Or(s.cfg.Kubeconfig, "in-cluster credential"), err)
 		s.cfg.Log.Error("the credential for the API server is of no use", "err", err)
@@ -278,6 +267,7 @@ func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect f
 	for _, o := range s.others {
 		o.begin(ctx, conn, shown)
 	}
+	go s.servers.resolve(ctx, conn.host)
 	go conn.run(ctx, func() {
 		s.mu.Lock()
 		conn.complete = true

@@ -410,6 +410,26 @@ func TestAnotherStartFindsNothingToPublish(t *testing.T) {
 	}
 }
 
+// TestTwoInterfacesOfANode: each has a prefix, and leaves alone what the other has published.
+func TestTwoInterfacesOfANode(t *testing.T) {
+	api := newCluster(t)
+	api.create(node("spoke", nil, nil))
+	const other = "stretch.azure.com/wireguard-"
+	for _, p := range []string{prefix, other, prefix} {
+		src := run(t, api.Admin(), kube.Config{Node: "spoke", Role: overlay.Spoke, Prefix: p})
+		src.has("spoke")
+		if _, err := src.Publish(t.Context(), map[string]string{p + "peer": "true"}, map[string]string{p + "public-key": "k"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := api.get("spoke")
+	for _, p := range []string{prefix, other} {
+		if n.Labels[p+"peer"] != "true" || n.Annotations[p+"public-key"] != "k" {
+			t.Errorf("%s: labels %v, annotations %v", p, n.Labels, n.Annotations)
+		}
+	}
+}
+
 func TestPublishNeverMakesANode(t *testing.T) {
 	api := newCluster(t)
 	api.letKubelets("list", "watch")

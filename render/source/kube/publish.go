@@ -19,6 +19,19 @@ import (
 // next time is removed; what others set stays.
 const FieldManager = "wg-kube"
 
+// fieldManager is the one for labels and annotations: of two interfaces of a node, each with a prefix of its own,
+// neither is to remove what the other has set.
+func (c Config) fieldManager() string {
+	if c.Prefix == defaultPrefix { // as it was called before there were two
+		return FieldManager
+	}
+	const longest = 128 // that the API server takes
+	m := FieldManager + ":" + c.Prefix
+	return m[:min(len(m), longest)]
+}
+
+const defaultPrefix = "wireguard.kube/"
+
 // publishTimeout bounds one try.
 const publishTimeout = 15 * time.Second
 
@@ -28,10 +41,10 @@ type owned struct {
 	labels, annotations []string // sorted
 }
 
-func ownedOf(o metav1.Object) *owned {
+func ownedOf(o metav1.Object, manager string) *owned {
 	have := &owned{uid: o.GetUID()}
 	for _, m := range o.GetManagedFields() {
-		if m.Manager != FieldManager || m.Operation != metav1.ManagedFieldsOperationApply || m.FieldsV1 == nil {
+		if m.Manager != manager || m.Operation != metav1.ManagedFieldsOperationApply || m.FieldsV1 == nil {
 			continue
 		}
 		var fields struct {
@@ -82,7 +95,7 @@ func (s *Source) Publish(ctx context.Context, labels, annotations map[string]str
 	defer cancel()
 	// With its UID the Node is changed or left alone, but never made: that is for the kubelet to do.
 	node := apply.Node(s.cfg.Node).WithUID(want.uid).WithLabels(labels).WithAnnotations(annotations)
-	if _, err := conn.client.Apply(ctx, node, metav1.ApplyOptions{FieldManager: FieldManager, Force: true}); err != nil {
+	if _, err := conn.client.Apply(ctx, node, metav1.ApplyOptions{FieldManager: s.cfg.fieldManager(), Force: true}); err != nil {
 		return false, fmt.Errorf("node %s: publish: %w", s.cfg.Node, short(err))
 	}
 	return true, nil
