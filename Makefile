@@ -49,7 +49,7 @@ test-machine: build # all tests, on the machine's own kernel
 test-kernel: build # the tests on devices once more, in a User-mode Linux with WireGuard
 	@if [ -n "$$($(UML)/build.sh)" ]; then set -x; \
 		export CGO_ENABLED=0 WGKUBE_BIN=$(BIN) WGKUBE_APISERVER=$$($(APISERVER)/build.sh); \
-		go test -count=1 -timeout 20m -skip '^(TestFailStatic|TestLightOnTheAPI|TestAnImpostor)$$' -exec $(UML)/run.sh $(device_tests) && \
+		go test -count=1 -timeout 20m -skip '^(TestFailStatic|TestLightOnTheAPI|TestAnImpostor|TestApply|TestFences)$$' -exec $(UML)/run.sh $(device_tests) && \
 		go test -count=1 -timeout 10m -run '^(TestWhatIsTold|TestNoKeyIsShown|TestKilledAtAnyMoment|TestSoak)$$' \
 			-exec "$(UML)/run.sh -m 2048" ./internal/storm -args -soak=30s && \
 		go test -exec $(UML)/run.sh $(live); \
@@ -74,7 +74,7 @@ bench: setup build apiserver ## measure the pipeline and a tunnel, and refresh d
 	WGKUBE_APISERVER=$$($(APISERVER)/build.sh) $(BIN)/wg-bench pipeline --wg-quick-up 10000 --dir docs/benchmarks --page docs/benchmarks.md
 	$(BIN)/wg-bench tunnel --dir docs/benchmarks --page docs/benchmarks.md
 
-apiserver: # kube-apiserver and etcd, built once and kept in ~/.cache/wg-kube
+apiserver: # kube-apiserver, kubectl and etcd, built once and kept in ~/.cache/wg-kube
 	$(APISERVER)/build.sh
 
 kernel: # the User-mode Linux, built once and kept in ~/.cache/wg-kube

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,9 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"wg-kube/internal/lab/apiserver"
+	"wg-kube/internal/lab/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 var overlays = []string{"hub", "mesh"}
 
@@ -29,15 +27,7 @@ func TestOverlays(t *testing.T) {
 	for _, overlay := range overlays {
 		t.Run(overlay, func(t *testing.T) {
 			got := rendered(t, "overlays/"+overlay)
-			golden := filepath.Join("testdata", overlay+".yaml")
-			if *update {
-				must(t, os.WriteFile(golden, got, 0o644))
-			}
-			want, err := os.ReadFile(golden)
-			must(t, err)
-			if d := cmp.Diff(string(want), string(got)); d != "" {
-				t.Errorf("go test ./deploy -update, if this is meant (-want +got):\n%s", d)
-			}
+			golden.Check(t, filepath.Join("testdata", overlay+".yaml"), got)
 			objects(t, got)
 		})
 	}
