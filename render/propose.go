@@ -35,7 +35,7 @@ type view struct {
 
 func (l *Loop) look() view {
 	v := view{self: l.Self, policy: l.Policy, denied: map[string]bool{}}
-	v.self.PublicKey = l.ownKey()
+	v.self.PublicKey, v.Met = l.seeDevice()
 	if l.APIServer != nil {
 		v.policy.APIServer = slices.Concat(l.Policy.APIServer, l.APIServer())
 	}

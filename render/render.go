@@ -52,7 +52,7 @@ type Config struct {
 // Loop renders one interface.
 type Loop struct {
 	Config
-	key       *files.Files[wgquick.PublicKey]
+	device    *files.Files[device]
 	written   *watch.Watcher  // of the proposal: somebody else may change it, or take it away
 	disk      proposal        // the one last read
 	held      *wgquick.Config // the last one that was of use; nil: there was none since the start
@@ -76,11 +76,11 @@ type Loop struct {
 // New starts to watch the folders of c. Run or Once must be called.
 func New(c Config) (*Loop, error) {
 	c.Log = c.Log.With("iface", c.Self.Interface)
-	key, err := watchKey(c)
+	device, err := watchDevice(c)
 	if err != nil {
 		return nil, err
 	}
-	l := &Loop{Config: c, key: key, peers: make(chan struct{}, 1), seen: map[string]bool{}, said: said{}}
+	l := &Loop{Config: c, device: device, peers: make(chan struct{}, 1), seen: map[string]bool{}, said: said{}}
 	if l.written, err = watch.New(c.Log, l.path()); err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (l *Loop) rest(ctx context.Context, beat <-chan time.Time, written <-chan s
 			return true
 		case <-l.Fragments.Changed():
 			return true
-		case <-l.key.Changed():
+		case <-l.device.Changed():
 			return true
 		case <-written:
 			if !l.undisturbed() {
@@ -241,7 +241,7 @@ func (l *Loop) Once(ctx context.Context, stdout io.Writer) error {
 func (l *Loop) start(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return l.Nodes.Run(ctx) })
 	g.Go(func() error { return l.Fragments.Run(ctx) })
-	g.Go(func() error { return l.key.Run(ctx) })
+	g.Go(func() error { return l.device.Run(ctx) })
 	for _, p := range l.Peers {
 		g.Go(func() error { return p.Run(ctx) })
 		g.Go(func() error { forward(ctx, p.Changed(), l.peers); return nil })
@@ -270,7 +270,7 @@ func (l *Loop) wait(ctx context.Context) error {
 	for {
 		_, nodes := l.Nodes.Snapshot()
 		_, fragments := l.Fragments.Snapshot()
-		_, key := l.key.Snapshot()
+		_, key := l.device.Snapshot()
 		if nodes && fragments && key && l.peersThere() {
 			return nil
 		}
@@ -287,7 +287,7 @@ func (l *Loop) wait(ctx context.Context) error {
 		case <-l.Nodes.Changed():
 		case <-l.peers:
 		case <-l.Fragments.Changed():
-		case <-l.key.Changed():
+		case <-l.device.Changed():
 		}
 	}
 }

@@ -509,6 +509,46 @@ func TestPublish(t *testing.T) {
 	b.still()
 }
 
+// TestNoClaimCoversFromWherePeersCall: what the device has seen, wg-render is told by the status. Who holds the address
+// already keeps it.
+func TestNoClaimCoversFromWherePeersCall(t *testing.T) {
+	b := newBench(t)
+	caller, thief := spoke("caller", aliceKey, "10.1.0.0/24"), spoke("thief", bobKey, "10.2.0.0/24,198.51.100.7/32")
+	c := newCluster(overlay.Node{Name: "hub-1"}, caller)
+	c.synced = true
+	b.run(onlySource{c})
+	b.peers("caller")
+	key, _ := wgquick.ParsePublicKey(aliceKey)
+	said, err := status.Status{Interface: "wg0", Peers: []status.Peer{{PublicKey: key, Roamed: netip.MustParseAddrPort("198.51.100.7:4711")}}}.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(b.runDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.write(b.runDir+"/wg0.json", string(said))
+	b.eventually("the status is read", func() bool { _, met := b.loop.seeDevice(); return len(met) == 1 })
+	c.set(thief)
+	b.eventually("it is refused", func() bool {
+		return strings.Contains(b.file(), `Node/thief: allowed-ips "198.51.100.7/32": covers 198.51.100.7, from where a peer calls`)
+	})
+	b.peers("caller", "thief")
+	if strings.Contains(b.file(), "AllowedIPs = 10.2.0.0/24, 198.51.100.7/32") {
+		t.Error("it is granted")
+	}
+	if err := os.Remove(b.runDir + "/wg0.json"); err != nil {
+		t.Fatal(err)
+	}
+	holds := "AllowedIPs = 10.2.0.0/24, 198.51.100.7/32"
+	b.eventually("nobody calls from there any more", func() bool { return strings.Contains(b.file(), holds) })
+	b.write(b.runDir+"/wg0.json", string(said))
+	b.eventually("the status is read", func() bool { _, met := b.loop.seeDevice(); return len(met) == 1 })
+	b.still()
+	if !strings.Contains(b.file(), holds) {
+		t.Error("who holds it has lost it")
+	}
+}
+
 // partial is a cluster some of which cannot be read: the Nodes of these names, or none knows which.
 type partial struct {
 	onlySource

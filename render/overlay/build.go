@@ -116,6 +116,9 @@ func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Po
 	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}, budget: newBudget(p)}
 	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
+	for _, a := range s.Met {
+		j.ledger.met.Insert(host(a.Unmap()))
+	}
 	owners := j.budget.all
 	if self.Role == Mesh {
 		j.held = owners.withPrefixes(last)

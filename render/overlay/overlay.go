@@ -59,7 +59,8 @@ type Snapshot struct {
 	Nodes     []Node
 	Peers     []Peer
 	Fragments []Fragment
-	Unread    []string // KIND/NAME of what may be there and cannot be read: what it has in the last proposal stays
+	Unread    []string     // KIND/NAME of what may be there and cannot be read: what it has in the last proposal stays
+	Met       []netip.Addr // of a hub: from where peers call that it was not told where to find
 }
 
 // Node is what the overlay needs of a Kubernetes Node. Labels and annotations are as the API has them: unjudged.

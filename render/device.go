@@ -1,0 +1,69 @@
+package render
+
+import (
+	"encoding/json"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"wg-kube/render/overlay"
+	"wg-kube/render/source/files"
+	"wg-kube/templates/status"
+	"wg-kube/templates/wgquick"
+)
+
+// device is what wg-apply says of the interface.
+type device struct {
+	key wgquick.PublicKey
+	met []netip.Addr // of a hub: from where peers call; sorted, each once
+}
+
+// watchDevice watches the status file of wg-apply.
+func watchDevice(c Config) (*files.Files[device], error) {
+	return files.New(files.Config[device]{
+		Path:     filepath.Join(c.RunDir, c.Self.Interface+".json"),
+		Optional: true,
+		Quiet:    100 * time.Millisecond,
+		MaxSize:  16 << 20, // bytes
+		Complete: json.Valid,
+		Same:     func(a, b device) bool { return a.key == b.key && slices.Equal(a.met, b.met) },
+		Parse: func(path string, b []byte, last device) (device, error) {
+			s, err := status.Parse(path, b)
+			if err != nil {
+				return last, err
+			}
+			now := device{key: s.PublicKey}
+			if now.key.IsZero() {
+				now.key = last.key // wg-apply makes a key before it says that there is another one
+			}
+			for _, p := range s.Peers {
+				if p.Roamed.IsValid() && c.Self.Role == overlay.Hub {
+					now.met = append(now.met, p.Roamed.Addr().Unmap().WithZone(""))
+				}
+			}
+			slices.SortFunc(now.met, netip.Addr.Compare)
+			now.met = slices.Compact(now.met)
+			return now, nil
+		},
+		Report: func(path string, err error) {
+			if err != nil {
+				c.Log.Warn("public key cannot be read", "path", path, "err", err)
+			}
+		},
+		Log: c.Log,
+	})
+}
+
+// seeDevice returns what is known of the interface: the public key as it was last known, zero if it never was.
+func (l *Loop) seeDevice() (wgquick.PublicKey, []netip.Addr) {
+	var met []netip.Addr
+	seen, _ := l.device.Snapshot()
+	for _, f := range seen {
+		met = f.Value.met
+		if !f.Value.key.IsZero() {
+			l.Self.PublicKey = f.Value.key
+		}
+	}
+	return l.Self.PublicKey, met
+}
