@@ -80,3 +80,26 @@ func TestAWatchGoesOn(t *testing.T) {
 		})
 	}
 }
+
+// TestAWatchWithoutAnEnd: the server is long gone, and who stands before it has not noticed.
+func TestAWatchWithoutAnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := watch.NewFake()
+		q := &query[string]{
+			resource: resource[string]{watch: func(context.Context, metav1.ListOptions) (watch.Interface, error) { return silent, nil }},
+			trouble:  newTrouble(slog.New(slog.DiscardHandler)),
+			synced:   make(chan struct{}),
+		}
+		seconds := int64(60)
+		w, err := q.stream(t.Context(), metav1.ListOptions{TimeoutSeconds: &seconds})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		for range w.ResultChan() {
+		}
+		if lasted := time.Since(began); lasted != time.Minute+2*punctual {
+			t.Errorf("it lasted for %v", lasted)
+		}
+	})
+}

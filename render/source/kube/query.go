@@ -165,6 +165,9 @@ func (q *query[T]) stream(ctx context.Context, o metav1.ListOptions) (watch.Inte
 		return nil, err
 	}
 	q.ends.Store(&ends)
+	if o.TimeoutSeconds != nil { // what stands in front of a server may not pass its end on
+		time.AfterFunc(time.Until(ends.Add(2*punctual)), w.Stop)
+	}
 	q.heard.Store(time.Now().UnixNano())
 	q.trouble.over(q.kind, q.what) // a list alone is not enough: it may be allowed where a watch is not
 	return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
