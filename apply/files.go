@@ -121,7 +121,7 @@ func (f *files) readQuiet(ctx context.Context) error {
 // while it is being written.
 func (p *parsed) fetch(always bool, path string, settle *watch.Settler, read func(string, *watch.Settler) (*text, error)) error {
 	is := versionOf(path)
-	if !always && p.hash != "" && is == p.version && !is.young() {
+	if !always && p.hash != "" && is == p.version && is != (version{}) && !is.young() {
 		return nil
 	}
 	t, err := read(path, settle)

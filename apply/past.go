@@ -24,9 +24,10 @@ type past struct {
 	window  time.Duration // zero: there is none
 	moments []moment      // the oldest first
 	read    fs.FileInfo   // of the file, when it was last read or written; nil: there was none
+	behind  bool          // the file has moments that are yet to come, since the clock was set back
 }
 
-// moment is the peers of a file in force that were not held.
+// moment is the peers of a file in force.
 type moment struct {
 	until time.Time
 	peers []wgquick.Peer // only who they are, and their prefixes
@@ -42,7 +43,7 @@ func (p *past) at(now time.Time) (all [][]wgquick.Peer, err error) {
 	}
 	for i := range p.moments {
 		if m := &p.moments[i]; m.until.After(now) { // the clock was set back
-			m.until = now
+			m.until, p.behind = now, true
 		}
 	}
 	p.moments = slices.DeleteFunc(p.moments, func(m moment) bool { return now.Sub(m.until) > p.window*3/2 })
@@ -57,7 +58,7 @@ func (p *past) reread() error {
 	fi, err := os.Stat(p.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		p.moments, p.read = nil, nil
+		p.moments, p.read, p.behind = nil, nil, false
 		return nil
 	case err != nil:
 		return plain(p.path, err)
@@ -69,7 +70,7 @@ func (p *past) reread() error {
 		return plain(p.path, err)
 	}
 	was, _ := status.ParsePast(p.path, b)
-	p.moments, p.read = nil, fi
+	p.moments, p.read, p.behind = nil, fi, false
 	for _, w := range was {
 		m := moment{w.Until, make([]wgquick.Peer, len(w.Peers))}
 		for i, peer := range w.Peers {
@@ -85,25 +86,15 @@ func (p *past) leave(inForce []wgquick.Peer, now time.Time) error {
 	if _, err := p.at(now); err != nil || p.window == 0 {
 		return err
 	}
-	if n := len(p.moments); n > 0 && now.Sub(p.moments[n-1].until) < p.window/2 {
-		var most, mostPrefixes int
-		for _, m := range p.moments {
-			most, mostPrefixes = max(most, len(m.peers)), max(mostPrefixes, prefixes(m.peers))
+	if p.tells(inForce, now) {
+		m := moment{now, make([]wgquick.Peer, len(inForce))} // also what is held: it may come back, and go again
+		for i := range inForce {
+			m.peers[i] = wgquick.Peer{PublicKey: inForce[i].PublicKey, Origin: inForce[i].Origin, AllowedIPs: inForce[i].AllowedIPs}
 		}
-		if len(inForce) <= most*5/4 && prefixes(inForce) <= mostPrefixes*5/4 {
-			return nil
-		}
-	}
-	m := moment{until: now}
-	for i := range inForce {
-		if in := &inForce[i]; in.Held.IsZero() {
-			m.peers = append(m.peers, wgquick.Peer{PublicKey: in.PublicKey, Origin: in.Origin, AllowedIPs: in.AllowedIPs})
-		}
-	}
-	if len(m.peers) == 0 {
+		p.moments = append(p.moments, m)
+	} else if !p.behind {
 		return nil
 	}
-	p.moments = append(p.moments, m)
 	var was status.Past
 	for _, m := range p.moments {
 		w := status.Moment{Until: m.until.UTC(), Peers: make([]status.Was, len(m.peers))}
@@ -120,8 +111,21 @@ func (p *past) leave(inForce []wgquick.Peer, now time.Time) error {
 		p.read = nil // whatever is there now
 		return err
 	}
+	p.behind = false
 	p.read, err = os.Stat(p.path)
 	return err
+}
+
+// tells reports whether these peers tell more of the past than what is kept.
+func (p *past) tells(peers []wgquick.Peer, now time.Time) bool {
+	if n := len(p.moments); n == 0 || now.Sub(p.moments[n-1].until) >= p.window/2 {
+		return len(peers) > 0
+	}
+	var most, mostPrefixes int
+	for _, m := range p.moments {
+		most, mostPrefixes = max(most, len(m.peers)), max(mostPrefixes, prefixes(m.peers))
+	}
+	return len(peers) > most*5/4 || prefixes(peers) > mostPrefixes*5/4
 }
 
 // prefixes is how many all peers have together.
@@ -134,7 +138,7 @@ func prefixes(peers []wgquick.Peer) (n int) {
 
 // forget begins anew.
 func (p *past) forget() error {
-	p.moments, p.read = nil, nil
+	p.moments, p.read, p.behind = nil, nil, false
 	if err := os.Remove(p.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return plain(p.path, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -307,6 +308,10 @@ func TestAClockThatJumps(t *testing.T) {
 			if held := propose(16, 40); held != 0 {
 				t.Errorf("an hour later it still counts: %d held because %q", held, h.status(t, "wg0").HeldWhy)
 			}
+			pass(time.Hour)
+			if held := propose(23, 40); held != 0 {
+				t.Errorf("two hours later it still counts: %d held because %q", held, h.status(t, "wg0").HeldWhy)
+			}
 		})
 	}
 }
@@ -391,5 +396,63 @@ func TestThePastIsSmall(t *testing.T) {
 	must(t, p.leave(peers(1, 4), at))
 	if all, err := (&past{path: p.path, window: p.window}).at(at); err != nil || fmt.Sprint(all) != fmt.Sprint([][]wgquick.Peer{peers(1, 4)}) {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// TestWhatIsHeldIsOfThePast: it may come back, a few at a time, and these few go again; when the past that it was held
+// for is over, it is still there to be measured by.
+func TestWhatIsHeldIsOfThePast(t *testing.T) {
+	at := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	p := past{path: filepath.Join(t.TempDir(), "wg0.past"), window: 10 * time.Minute}
+	inForce := config(peers(1, 100)...)
+	propose := func(after time.Duration, ps []wgquick.Peer) {
+		t.Helper()
+		at = at.Add(after)
+		g := guard
+		g.Now = at
+		var err error
+		g.Past, err = p.at(at)
+		must(t, err)
+		next, _, _, err := Promote(inForce, proposal(ps...), g)
+		must(t, err)
+		must(t, p.leave(inForce.Peers, at))
+		inForce = next
+	}
+	propose(0, nil)
+	for range 2 {
+		propose(16*time.Minute, peers(1, 1))
+		for n := 2; n < 100; n += 3 {
+			propose(time.Second, slices.Concat(peers(1, 1), peers(n, n+2)))
+			propose(time.Second, peers(1, 1))
+		}
+	}
+	if len(inForce.Peers) < 90 {
+		t.Errorf("%d of 100 peers are left", len(inForce.Peers))
+	}
+	if len(p.moments) > 5 {
+		t.Errorf("%d moments are kept", len(p.moments))
+	}
+}
+
+// TestAClockThatIsSetBackOnce, for commands that come and go and know only the file: what went by the clock of before
+// counts no longer than anything else.
+func TestAClockThatIsSetBackOnce(t *testing.T) {
+	path, at := filepath.Join(t.TempDir(), "wg0.past"), time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	leave := func(from int) (moments int) {
+		t.Helper()
+		p := past{path: path, window: 10 * time.Minute}
+		was, err := p.at(at)
+		must(t, err)
+		must(t, p.leave(peers(from, 40), at))
+		return len(was)
+	}
+	leave(1)
+	at = at.AddDate(-1, 0, 0)
+	if n := leave(2); n != 1 {
+		t.Errorf("%d moments just after", n)
+	}
+	at = at.Add(time.Hour)
+	if n := leave(3); n != 0 {
+		t.Errorf("%d moments an hour later", n)
 	}
 }

@@ -92,10 +92,13 @@ func (c claims) without(other claims) (rs []overlay.Rejection) {
 	return rs
 }
 
-// again is when there is more to say; nil: never, as long as nothing changes.
+// again is when there is more to say; nil: never, as long as nothing changes. It is said once: what is not taken then
+// waits until something is.
 func (r *refusals) again() <-chan time.Time {
 	if r.due.IsZero() {
 		return nil
 	}
-	return time.After(time.Until(r.due))
+	due := r.due
+	r.due = time.Time{}
+	return time.After(time.Until(due))
 }

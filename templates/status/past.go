@@ -13,7 +13,7 @@ import (
 // a proposal takes away. Like the status it holds nothing secret.
 type Past []Moment
 
-// Moment is the peers of one file that was in force, but for those that were held.
+// Moment is the peers of one file that was in force.
 type Moment struct {
 	Until time.Time `json:"until"` // when another file took its place
 	Peers []Was     `json:"peers"`
