@@ -39,6 +39,7 @@ type files struct {
 type parsed struct {
 	text
 	version version         // of the file, before it was read; zero: it was not there, or is to be read again
+	unsure  bool            // the version was so young that the file may have become another one since
 	changed bool            // by the last fetch: not parsed yet
 	config  *wgquick.Config // nil: there is no file, or it has faults
 	err     error
@@ -121,7 +122,8 @@ func (f *files) readQuiet(ctx context.Context) error {
 // while it is being written.
 func (p *parsed) fetch(always bool, path string, settle *watch.Settler, read func(string, *watch.Settler) (*text, error)) error {
 	is := versionOf(path)
-	if !always && p.hash != "" && is == p.version && is != (version{}) && !is.young() {
+	young := is.young()
+	if !always && p.hash != "" && is == p.version && is != (version{}) && !p.unsure && !young {
 		return nil
 	}
 	t, err := read(path, settle)
@@ -134,7 +136,7 @@ func (p *parsed) fetch(always bool, path string, settle *watch.Settler, read fun
 		p.changed = p.hash != t.hash
 		p.text = *t
 	}
-	p.version = is
+	p.version, p.unsure = is, young
 	return nil
 }
 

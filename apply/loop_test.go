@@ -20,7 +20,7 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-const soon = 5 * time.Second
+const soon = 30 * time.Second
 
 // run runs a daemon until the test ends.
 func (h *house) run(t *testing.T, only ...string) *Daemon {
