@@ -2,7 +2,6 @@ package render
 
 import (
 	"encoding/json"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"time"
@@ -16,7 +15,7 @@ import (
 // device is what wg-apply says of the interface.
 type device struct {
 	key wgquick.PublicKey
-	met []netip.Addr // of a hub: from where peers call; sorted, each once
+	met []overlay.Met // of a hub: the peers that call; by public key, as the status has them
 }
 
 // watchDevice watches the status file of wg-apply.
@@ -39,11 +38,9 @@ func watchDevice(c Config) (*files.Files[device], error) {
 			}
 			for _, p := range s.Peers {
 				if p.Roamed.IsValid() && c.Self.Role == overlay.Hub {
-					now.met = append(now.met, p.Roamed.Addr().Unmap().WithZone(""))
+					now.met = append(now.met, overlay.Met{PublicKey: p.PublicKey, Addr: p.Roamed.Addr().WithZone("")})
 				}
 			}
-			slices.SortFunc(now.met, netip.Addr.Compare)
-			now.met = slices.Compact(now.met)
 			return now, nil
 		},
 		Report: func(path string, err error) {
@@ -56,8 +53,8 @@ func watchDevice(c Config) (*files.Files[device], error) {
 }
 
 // seeDevice returns what is known of the interface: the public key as it was last known, zero if it never was.
-func (l *Loop) seeDevice() (wgquick.PublicKey, []netip.Addr) {
-	var met []netip.Addr
+func (l *Loop) seeDevice() (wgquick.PublicKey, []overlay.Met) {
+	var met []overlay.Met
 	seen, _ := l.device.Snapshot()
 	for _, f := range seen {
 		met = f.Value.met

@@ -530,7 +530,7 @@ func TestNoClaimCoversFromWherePeersCall(t *testing.T) {
 	b.eventually("the status is read", func() bool { _, met := b.loop.seeDevice(); return len(met) == 1 })
 	c.set(thief)
 	b.eventually("it is refused", func() bool {
-		return strings.Contains(b.file(), `Node/thief: allowed-ips "198.51.100.7/32": covers 198.51.100.7, from where a peer calls`)
+		return strings.Contains(b.file(), `Node/thief: allowed-ips "198.51.100.7/32": covers 198.51.100.7, from where Node/caller calls`)
 	})
 	b.peers("caller", "thief")
 	if strings.Contains(b.file(), "AllowedIPs = 10.2.0.0/24, 198.51.100.7/32") {

@@ -455,6 +455,42 @@ func TestIncumbents(t *testing.T) {
 }
 
 // TestPodCIDRsOutrank: whoever sits where a Node of the mesh is to come makes room for it, and for no other claim.
+// TestWhoCalls: nobody takes the address from which a peer calls; but a peer calls from where it likes, so a tenant's is no
+// reason to keep a Node out.
+func TestWhoCalls(t *testing.T) {
+	const from = "198.51.100.7"
+	laptop := Peer{Kind: KindSecret, Name: "ns/laptop", UID: "1", PublicKey: key("l").String(), AllowedIPs: []string{"10.200.0.1/32"}}
+	caller, thief := node("a", "allowed-ips=10.1.0.0/24"), node("t", "allowed-ips=10.2.0.0/24,198.51.100.0/24")
+	tenant := Peer{Kind: KindSecret, Name: "ns/thief", UID: "2", PublicKey: key("x").String(), AllowedIPs: []string{"198.51.100.7/32"}}
+	for name, tc := range map[string]struct {
+		before, now Snapshot
+		met         []Met
+		want        []string
+	}{
+		"a Node calls":        {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
+		"as IPv6":             {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), netip.MustParseAddr("::ffff:" + from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
+		"a tenant calls":      {Snapshot{Peers: []Peer{laptop}}, Snapshot{Nodes: []Node{thief}, Peers: []Peer{laptop}}, []Met{{key("l"), netip.MustParseAddr(from)}}, nil},
+		"one tenant, another": {Snapshot{Peers: []Peer{laptop}}, Snapshot{Peers: []Peer{laptop, tenant}}, []Met{{key("l"), netip.MustParseAddr(from)}}, []string{`Secret/ns/thief: allowed-ips "198.51.100.7/32": covers 198.51.100.7, from where Secret/ns/laptop calls`}},
+		"both behind one address": {Snapshot{Nodes: []Node{caller}, Peers: []Peer{laptop}}, Snapshot{Nodes: []Node{caller, thief}, Peers: []Peer{laptop}},
+			[]Met{{key("l"), netip.MustParseAddr(from)}, {key("a"), netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
+		"nobody of ours":         {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("z"), netip.MustParseAddr(from)}}, nil},
+		"who holds it, keeps it": {Snapshot{Nodes: []Node{caller, thief}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), netip.MustParseAddr(from)}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			prev, _ := build(t, us(Hub), tc.before, nil, Policy{Prefix: kubePrefix})
+			tc.now.Met = tc.met
+			_, rejections := build(t, us(Hub), tc.now, prev, Policy{Prefix: kubePrefix})
+			var got []string
+			for _, r := range rejections {
+				got = append(got, r.String())
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("refused (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestPodCIDRsOutrank(t *testing.T) {
 	p := Policy{Prefix: kubePrefix}
 	squatters := Snapshot{

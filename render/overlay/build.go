@@ -116,9 +116,7 @@ func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Po
 	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}, budget: newBudget(p)}
 	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
-	for _, a := range s.Met {
-		j.ledger.met.Insert(host(a.Unmap()))
-	}
+	j.writeMet(s.Met, candidates)
 	owners := j.budget.all
 	if self.Role == Mesh {
 		j.held = owners.withPrefixes(last)
@@ -295,6 +293,30 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 		if p.Bits() > 0 {
 			put(&l.shared, p.Masked(), "the hub by our own flag")
 		}
+	}
+}
+
+// writeMet notes from where those call that want to be peers. Of several behind one address the first of them by
+// precedence and name.
+func (j *judge) writeMet(met []Met, candidates []*candidate) {
+	if len(met) == 0 {
+		return
+	}
+	callers := make(map[wgquick.PublicKey]netip.Addr, len(met))
+	for _, m := range met {
+		callers[m.PublicKey] = m.Addr.Unmap()
+	}
+	for _, c := range candidates {
+		a, ok := callers[c.wantKey]
+		if !ok {
+			continue
+		}
+		j.met.Modify(host(a), func(old wgquick.Origin, ok bool) (wgquick.Origin, bool) {
+			if ok && cmp.Or(cmp.Compare(rank(old.Kind), rank(c.origin.Kind)), cmp.Compare(old.String(), c.who)) <= 0 {
+				return old, false
+			}
+			return c.origin, false
+		})
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/gaissmai/bart"
+
 	"wg-kube/templates/wgquick"
 )
 
@@ -114,6 +116,7 @@ type judge struct {
 	self       Self
 	policy     Policy
 	ledger     ledger
+	met        bart.Table[wgquick.Origin] // who calls from there: what the device has seen, so it evicts nobody
 	budget     budget
 	ranges     map[netip.Prefix]bool // of the hubs in the last proposal: failover moves them between hubs
 	held       amount                // in a mesh, by the owner and in the last proposal: what is left is for new podCIDRs
@@ -136,7 +139,15 @@ func (j *judge) against(c *candidate, p netip.Prefix, fresh bool) string {
 	if c.relation == asHub {
 		return j.ledger.againstShared(p, c.who)
 	}
-	return j.ledger.againstAlone(p, c.who, fresh)
+	if why := j.ledger.againstAlone(p, c.who, fresh); why != "" || !fresh {
+		return why
+	}
+	for q, by := range j.met.Subnets(p) {
+		if rank(by.Kind) <= rank(c.origin.Kind) { // a peer calls from where it likes: no tenant keeps a Node out by that
+			return fmt.Sprintf("covers %s, from where %s calls", q.Addr(), by)
+		}
+	}
+	return ""
 }
 
 // againstEndpoint is the same for the endpoint. That of a hub may be inside of what our own flags send to it.

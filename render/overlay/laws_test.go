@@ -42,10 +42,11 @@ func build(t testing.TB, self Self, s Snapshot, prev *wgquick.Config, p Policy) 
 
 	shuffled := Snapshot{
 		Nodes: slices.Clone(s.Nodes), Peers: slices.Clone(s.Peers),
-		Fragments: slices.Clone(s.Fragments), Unread: slices.Clone(s.Unread),
+		Fragments: slices.Clone(s.Fragments), Unread: slices.Clone(s.Unread), Met: slices.Clone(s.Met),
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	r.Shuffle(len(s.Nodes), func(i, j int) { shuffled.Nodes[i], shuffled.Nodes[j] = shuffled.Nodes[j], shuffled.Nodes[i] })
+	r.Shuffle(len(s.Met), func(i, j int) { shuffled.Met[i], shuffled.Met[j] = shuffled.Met[j], shuffled.Met[i] })
 	slices.Reverse(shuffled.Peers)
 	slices.Reverse(shuffled.Fragments)
 	slices.Reverse(shuffled.Unread)
@@ -272,6 +273,9 @@ func (w world) snapshot() (s Snapshot) {
 	}
 	for i := range w.IntN(5) {
 		s.Peers = append(s.Peers, w.peer(fmt.Sprintf("p%d", i)))
+	}
+	for i := range w.IntN(3) {
+		s.Met = append(s.Met, Met{key(fmt.Sprintf("n%d", i)), netip.MustParseAddr(w.addr())})
 	}
 	for i := range w.IntN(3) {
 		f := Fragment{Name: fmt.Sprintf("f%d.conf", i)}

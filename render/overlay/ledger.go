@@ -20,7 +20,6 @@ type ledger struct {
 	shared    bart.Table[string]
 	endpoints bart.Table[string]
 	hubs      bart.Table[string] // addresses of the hubs' machines: the API's word, so they evict nobody
-	met       bart.Lite          // from where peers call: what the device has seen, so they evict nobody either
 	ours      []netip.Addr       // of this machine: no spoke's claim covers them
 	connected []netip.Prefix     // the subnets of our own Address: no endpoint is inside
 }
@@ -62,9 +61,6 @@ func (l *ledger) againstAlone(p netip.Prefix, who string, fresh bool) string {
 			if by != who {
 				return fmt.Sprintf("covers %s, an address of the hub %s", q.Addr(), by)
 			}
-		}
-		for q := range l.met.Subnets(p) {
-			return fmt.Sprintf("covers %s, from where a peer calls", q.Addr())
 		}
 	}
 	return ""

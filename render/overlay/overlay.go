@@ -59,8 +59,14 @@ type Snapshot struct {
 	Nodes     []Node
 	Peers     []Peer
 	Fragments []Fragment
-	Unread    []string     // KIND/NAME of what may be there and cannot be read: what it has in the last proposal stays
-	Met       []netip.Addr // of a hub: from where peers call that it was not told where to find
+	Unread    []string // KIND/NAME of what may be there and cannot be read: what it has in the last proposal stays
+	Met       []Met    // of a hub: the peers that call
+}
+
+// Met is from where a peer calls of which nobody has said where it is.
+type Met struct {
+	PublicKey wgquick.PublicKey
+	Addr      netip.Addr
 }
 
 // Node is what the overlay needs of a Kubernetes Node. Labels and annotations are as the API has them: unjudged.
