@@ -12,6 +12,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/dynamic"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
@@ -34,7 +35,7 @@ type connection struct {
 	lapsed  chan struct{}
 	lapse   func() // closes lapsed: a query cannot go on, so everything has to begin anew
 
-	complete bool // it has every Node; guarded by Source.mu
+	complete time.Time // when it first had every Node; zero: not yet; guarded by Source.mu
 
 	ownChanged chan struct{}
 	own, hubs  *query[overlay.Node]
@@ -103,7 +104,7 @@ func newConnection(cfg Config, config *rest.Config, t *trouble, at *addresses, c
 // run watches until ctx is done. It calls synced whenever every Node there is has been seen once, which is anew
 // after the site became another.
 func (c *connection) run(ctx context.Context, synced func()) {
-	defer c.http.CloseIdleConnections()
+	defer utilnet.CloseIdleConnectionsFor(c.http.Transport)
 	c.own.start(ctx)
 	c.hubs.start(ctx)
 	if !c.own.wait(ctx) || !c.hubs.wait(ctx) {

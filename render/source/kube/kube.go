@@ -182,11 +182,10 @@ func (s *Source) Run(ctx context.Context) error {
 	var lapsed <-chan struct{}
 	var again <-chan time.Time
 	anew := retry.Backoff{First: time.Second, Last: time.Minute}
-	var since time.Time // the connection in use
 	connect := func() {
 		disconnect()
 		disconnect, lapsed = s.connect(ctx, inUse.config)
-		again, since = nil, time.Now()
+		again = nil
 	}
 	for files := []string(nil); ctx.Err() == nil; {
 		watched, unwatch, err := watchFiles(ctx, s.cfg.Log, files)
@@ -223,7 +222,7 @@ func (s *Source) Run(ctx context.Context) error {
 				disconnect() // what one of its watches still hears belongs to what another does not any more
 
 				// One that lasts for less has no watch that works, and lists everything each time.
-				if time.Since(since) > 10*time.Second {
+				if s.lasted() > 10*time.Second {
 					anew.Reset()
 				}
 				lapsed, again = nil, time.After(anew.Next())
@@ -267,21 +266,36 @@ func (s *Source) connect(ctx context.Context, config *rest.Config) (disconnect f
 	for _, o := range s.others {
 		o.begin(ctx, conn, shown)
 	}
-	go s.servers.resolve(ctx, conn.host)
+	go func() {
+		s.servers.resolve(ctx, conn.host)
+		s.signal()
+	}()
 	go conn.run(ctx, func() {
 		s.mu.Lock()
-		conn.complete = true
+		if conn.complete.IsZero() {
+			conn.complete = time.Now()
+		}
 		s.mu.Unlock()
 		s.advance(conn)
 	})
 	return cancel, conn.lapsed
 }
 
+// lasted is how long the connection in use has had every Node.
+func (s *Source) lasted() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil || s.conn.complete.IsZero() {
+		return 0
+	}
+	return time.Since(s.conn.complete)
+}
+
 // advance shows c, if it is in use and has every Node, and of all that is watched beside them what there is to see.
 func (s *Source) advance(c *connection) {
 	s.mu.Lock()
 	unsettled := func(o other) bool { return !o.settled(c) }
-	if s.conn == c && c.complete && (s.view == c || !slices.ContainsFunc(s.others, unsettled)) {
+	if s.conn == c && !c.complete.IsZero() && (s.view == c || !slices.ContainsFunc(s.others, unsettled)) {
 		s.view, s.synced, s.trouble = c, true, nil
 	}
 	s.mu.Unlock()

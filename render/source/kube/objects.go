@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -144,6 +145,15 @@ func (o *Objects[T]) client(c *connection) dynamic.ResourceInterface {
 	return c.others.Resource(o.Type).Namespace(o.Namespace)
 }
 
+// what says which objects these are: Secrets are watched for what they are, and for preshared keys.
+func (o *Objects[T]) what() string {
+	what := o.Kind + " of " + o.Namespace
+	if only := strings.Trim(o.Labels+","+o.Fields, ","); only != "" {
+		what += " with " + only
+	}
+	return what
+}
+
 // begin implements other.
 func (o *Objects[T]) begin(ctx context.Context, c, shown *connection) {
 	client := o.client(c)
@@ -155,7 +165,7 @@ func (o *Objects[T]) begin(ctx context.Context, c, shown *connection) {
 			watch:   func(ctx context.Context, l metav1.ListOptions) (watch.Interface, error) { return client.Watch(ctx, l) },
 			read:    func(object runtime.Object) T { return o.Read(object.(*unstructured.Unstructured)) },
 		},
-		what:     o.Kind,
+		what:     o.what(),
 		selector: selector{labels: o.Labels, fields: o.Fields},
 		patience: c.cfg.FirstSync,
 		changed:  o.signal,

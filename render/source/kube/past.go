@@ -21,15 +21,18 @@ import (
 // punctual is how far from its time the end of a watch may be.
 const punctual = 3 * time.Second
 
+// end is when a watch may end that ends at its time: the server counts from some moment between request and answer.
+type end struct{ early, late time.Time }
+
 // goesOn waits for ctx if a request cannot go on from what q has. first: the request is for all objects.
 func (q *query[T]) goesOn(ctx context.Context, first bool) error {
-	ends := q.ends.Swap(&time.Time{}) // long ago, unless the request succeeds
+	ends := q.ends.Swap(&end{}) // long ago, unless the request succeeds
 	select {
 	case <-q.synced:
 	default:
 		return nil // it has nothing yet
 	}
-	if !first && (ends == nil || time.Since(*ends).Abs() < punctual) {
+	if now := time.Now(); !first && (ends == nil || now.After(ends.early) && now.Before(ends.late)) {
 		return nil
 	}
 	q.lapse()

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,8 +46,8 @@ type query[T any] struct {
 	stop   context.CancelFunc // its objects stay readable
 	synced chan struct{}      // closed when it has had all its objects once
 	store  atomic.Pointer[cache.Store]
-	heard  atomic.Int64              // when the server last said something, in Unix nanoseconds; zero: never
-	ends   atomic.Pointer[time.Time] // when the server is to end the watch; nil: it has just listed the objects
+	heard  atomic.Int64        // when the server last said something, in Unix nanoseconds; zero: never
+	ends   atomic.Pointer[end] // when the server is to end the watch; nil: it has just listed the objects
 }
 
 // start watches until stop is called or ctx is done.
@@ -130,6 +131,9 @@ func (k listKind) IsWatchListSemanticsUnSupported() bool { return k.plain }
 
 func (q *query[T]) first(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
+	if o.ResourceVersion == "0" { // any past will do, to client-go: what was seen already is not to be unseen
+		o.ResourceVersion = ""
+	}
 	err := q.goesOn(ctx, true)
 	var list runtime.Object
 	if err == nil {
@@ -149,10 +153,11 @@ func (q *query[T]) first(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 func (q *query[T]) stream(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
 	err := q.goesOn(ctx, o.SendInitialEvents != nil && *o.SendInitialEvents)
-	ends := time.Now()
+	var lasts time.Duration
 	if o.TimeoutSeconds != nil {
-		ends = ends.Add(time.Duration(*o.TimeoutSeconds) * time.Second)
+		lasts = time.Duration(*o.TimeoutSeconds) * time.Second
 	}
+	early := time.Now().Add(lasts - punctual)
 	var w watch.Interface
 	if err == nil {
 		w, err = q.watch(ctx, o)
@@ -164,17 +169,55 @@ func (q *query[T]) stream(ctx context.Context, o metav1.ListOptions) (watch.Inte
 		}
 		return nil, err
 	}
-	q.ends.Store(&ends)
-	if o.TimeoutSeconds != nil { // what stands in front of a server may not pass its end on
-		time.AfterFunc(time.Until(ends.Add(2*punctual)), w.Stop)
-	}
+	q.ends.Store(&end{early, time.Now().Add(lasts + punctual)})
 	q.heard.Store(time.Now().UnixNano())
 	q.trouble.over(q.kind, q.what) // a list alone is not enough: it may be allowed where a watch is not
-	return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
-		q.heard.Store(time.Now().UnixNano()) // bookmarks too
-		return e, true
-	}), nil
+	h := &hearing{Interface: w, events: make(chan watch.Event), stopped: make(chan struct{})}
+	var late <-chan time.Time
+	if lasts > 0 { // what stands in front of a server may not pass its end on
+		late = time.After(lasts + 2*punctual)
+	}
+	go h.run(late, func() { q.heard.Store(time.Now().UnixNano()) })
+	return h, nil
 }
+
+// hearing is a watch of which it is known when the server last said something, bookmarks included.
+type hearing struct {
+	watch.Interface
+	events  chan watch.Event
+	stopped chan struct{}
+	stop    sync.Once
+}
+
+// run passes on what is said, until there is an end, it is late for one, or nobody listens.
+func (h *hearing) run(late <-chan time.Time, heard func()) {
+	defer close(h.events)
+	defer h.Interface.Stop()
+	for {
+		select {
+		case e, ok := <-h.Interface.ResultChan():
+			if !ok {
+				return
+			}
+			heard()
+			select {
+			case h.events <- e:
+			case <-h.stopped:
+				return
+			}
+		case <-late:
+			return
+		case <-h.stopped:
+			return
+		}
+	}
+}
+
+// ResultChan implements watch.Interface.
+func (h *hearing) ResultChan() <-chan watch.Event { return h.events }
+
+// Stop implements watch.Interface.
+func (h *hearing) Stop() { h.stop.Do(func() { close(h.stopped) }) }
 
 // failed returns what is to be told of err, nil if nothing is.
 func (q *query[T]) failed(ctx context.Context, err error) error {

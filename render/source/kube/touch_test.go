@@ -26,7 +26,7 @@ func TestOutOfTouch(t *testing.T) {
 	ready := func() bool { return hub.loop.Ready() == nil }
 	secretsFail := func() bool {
 		err := hub.loop.Ready()
-		return err != nil && strings.HasPrefix(err.Error(), "cannot read Secrets: ")
+		return err != nil && strings.HasPrefix(err.Error(), "cannot read Secrets of ")
 	}
 	before := []string{"early 10.99.0.0/24", ns + "/laptop 10.99.1.0/24"}
 	hub.eventually("all is well", func() bool { return ready() && len(hub.peers()) == 2 })

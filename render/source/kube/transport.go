@@ -24,6 +24,9 @@ type transport struct {
 	reached *addresses
 }
 
+// WrappedRoundTripper implements net.RoundTripperWrapper of apimachinery.
+func (t transport) WrappedRoundTripper() http.RoundTripper { return t.RoundTripper }
+
 // RoundTrip implements http.RoundTripper.
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {

@@ -100,7 +100,7 @@ func list(b []byte) (elements []string) {
 	s := string(bytes.TrimSpace(b))
 	switch {
 	case len(s) > maxList:
-		return []string{fmt.Sprintf("%.40s... (%d bytes, more than %d)", s, len(s), maxList)}
+		return []string{fmt.Sprintf("(%d bytes, more than %d)", len(s), maxList)}
 	case s == "":
 		return nil
 	case strings.HasPrefix(s, "[") && json.Unmarshal([]byte(s), &elements) == nil:

@@ -26,7 +26,7 @@ func TestList(t *testing.T) {
 		"an empty JSON list": {"[]", []string{}},
 		"half a JSON list":   {`["10.0.0.0/24","fd00`, []string{`["10.0.0.0/24","fd00`}},
 		"a list of numbers":  {"[1,2]", []string{"[1,2]"}},
-		"too long":           {"10.0.0.0/24," + strings.Repeat("1", maxList), []string{"10.0.0.0/24,1111111111111111111111111111... (65548 bytes, more than 65536)"}},
+		"too long":           {"10.0.0.0/24," + strings.Repeat("1", maxList), []string{"(65548 bytes, more than 65536)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, list([]byte(tc.in))); diff != "" {
@@ -59,8 +59,10 @@ func FuzzRead(f *testing.F) {
 			t.Error(err)
 		}
 		for _, r := range refused {
-			if line := r.String(); wgquick.HideKeys(line) != line {
-				t.Errorf("%s", line)
+			for _, said := range []string{r.Value, r.Reason} { // as they are: to quote them makes more characters
+				if wgquick.HideKeys(said) != said {
+					t.Errorf("%s", r)
+				}
 			}
 		}
 	})
