@@ -3,6 +3,7 @@ package render
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -25,11 +26,16 @@ type publisher struct {
 	metrics *Metrics
 	said    said
 	want    chan marks  // with room for the newest
+	last    marks       // that was offered: what is left out since is to go
 	done    atomic.Bool // it worked once since the start, so that nothing is left of what an earlier run published
 }
 
 // marks are the labels and annotations of a Node, or some of them.
 type marks struct{ labels, annotations map[string]string }
+
+func (m marks) equal(o marks) bool {
+	return maps.Equal(m.labels, o.labels) && maps.Equal(m.annotations, o.annotations)
+}
 
 func newPublisher(to Publisher, c Config) *publisher {
 	return &publisher{
@@ -48,14 +54,16 @@ func (p *publisher) offer(self overlay.Self, own overlay.Node) {
 		return // nobody can peer with it, and the key that the Node has may be right
 	}
 	labels, annotations := overlay.Publish(self, own, p.policy)
-	if p.done.Load() && holds(own.Labels, labels) && holds(own.Annotations, annotations) {
+	now := marks{labels, annotations}
+	if p.done.Load() && now.equal(p.last) && holds(own.Labels, labels) && holds(own.Annotations, annotations) {
 		return
 	}
+	p.last = now
 	select {
 	case <-p.want: // an older one
 	default:
 	}
-	p.want <- marks{labels, annotations}
+	p.want <- now
 }
 
 func holds(have, want map[string]string) bool {

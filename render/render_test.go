@@ -504,6 +504,11 @@ func TestPublish(t *testing.T) {
 
 	c.set(overlay.Node{Name: "hub-1", ExternalIPs: c.nodes["hub-1"].ExternalIPs})
 	b.eventually("somebody took it away, and it is published again", func() bool { return cmp.Equal(want, annotations()) })
+	own := c.nodes["hub-1"]
+	own.ExternalIPs = nil
+	c.set(own)
+	delete(want, prefix+"endpoint")
+	b.eventually("it has no address any more, so no endpoint", func() bool { return cmp.Equal(want, annotations()) })
 	b.write(b.runDir+"/wg0.json", "{")
 	b.eventually("it is said", func() bool { return strings.Contains(b.log.String(), "public key cannot be read") })
 	b.still()
