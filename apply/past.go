@@ -62,7 +62,7 @@ func (p *past) reread() error {
 		return nil
 	case err != nil:
 		return plain(p.path, err)
-	case p.read != nil && os.SameFile(fi, p.read) && fi.ModTime().Equal(p.read.ModTime()):
+	case p.read != nil && os.SameFile(fi, p.read) && fi.Size() == p.read.Size() && fi.ModTime().Equal(p.read.ModTime()):
 		return nil
 	}
 	b, err := os.ReadFile(p.path)
