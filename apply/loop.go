@@ -214,6 +214,7 @@ func (l *loop) run(ctx context.Context, tell func()) {
 	c := l.iface.Config
 	retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
 	quarrel := 0 // repairs, without a quiet time in between
+	idle := 0    // looks, since memory was last given back
 	var quiet <-chan time.Time
 	for device := true; ; {
 		was := l.iface.stamp()
@@ -243,8 +244,8 @@ func (l *loop) run(ctx context.Context, tell func()) {
 			settle = min(settle, got.took) // half of a core at most goes into the comings and goings of others
 		}
 		sleep(ctx, settle)
-		if got.changed || got.steps > 0 {
-			quiet = time.After(breather)
+		if idle++; got.changed || got.steps > 0 || idle == airing {
+			quiet, idle = time.After(breather), 0
 		}
 		for rest := true; rest; {
 			rest = false
@@ -283,6 +284,7 @@ const (
 const (
 	forever  = 1 << 40 * time.Microsecond
 	breather = 500 * time.Millisecond // without anything to do, until memory is given back
+	airing   = 4                      // looks that found nothing to do, until memory is given back all the same
 	patience = 5                      // repairs, before somebody is taken to be undoing them
 )
 
