@@ -45,7 +45,7 @@ func watchDevice(c Config) (*files.Files[device], error) {
 		},
 		Report: func(path string, err error) {
 			if err != nil {
-				c.Log.Warn("public key cannot be read", "path", path, "err", err)
+				c.Log.Warn("the status of the interface cannot be read", "path", path, "err", err)
 			}
 		},
 		Log: c.Log,

@@ -510,7 +510,7 @@ func TestPublish(t *testing.T) {
 	delete(want, prefix+"endpoint")
 	b.eventually("it has no address any more, so no endpoint", func() bool { return cmp.Equal(want, annotations()) })
 	b.write(b.runDir+"/wg0.json", "{")
-	b.eventually("it is said", func() bool { return strings.Contains(b.log.String(), "public key cannot be read") })
+	b.eventually("it is said", func() bool { return strings.Contains(b.log.String(), "the status of the interface cannot be read") })
 	b.still()
 }
 
