@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"wg-kube/templates/wgquick"
@@ -17,6 +18,10 @@ const (
 	KindSecret        = "Secret"
 	KindFragment      = "fragment"
 )
+
+// mostRounds is how often all objects are judged at most: nearly always it is once or twice, and no random world in
+// which everybody wants the same needed a tenth of these.
+const mostRounds = 64
 
 // Build renders the file that self should have.
 //
@@ -33,10 +38,11 @@ func (b *Builder) build(self Self, s Snapshot, prev *wgquick.Config, p Policy) (
 	}
 	self = addressed(self, ownNode(self, s.Nodes), prev)
 	static, rejections := staticPeers(self, s.Fragments, last)
-	for {
+	for round := 1; ; round++ {
 		peers, rejected, settled := b.round(self, s, static, last, p)
+		settled = settled && (self.Role != Mesh || same(peers, last))
 		last = peers
-		if !settled {
+		if !settled && round < mostRounds {
 			continue
 		}
 		c := Alone(self, p)
@@ -107,21 +113,30 @@ func head(self Self, p Policy) []string {
 	}
 }
 
+// same reports whether a and b are the same peers, but for the owner's.
+func same(a, b []wgquick.Peer) bool {
+	judged := func(peers []wgquick.Peer) []wgquick.Peer {
+		peers = slices.DeleteFunc(slices.Clone(peers), func(p wgquick.Peer) bool { return p.Origin.Kind == KindFragment })
+		slices.SortFunc(peers, byOrigin)
+		return peers
+	}
+	return reflect.DeepEqual(judged(a), judged(b))
+}
+
 // round judges all objects once. It is not settled if an incumbent dropped out, whose place others were refused, if
-// somebody was refused a key that its holder has changed since, or got one too late for the precedence of its podCIDRs,
-// or if there is room now for podCIDRs that found none, or if somebody lost what it had and does not even ask for, which
-// may have been in the way of what it asks for; then the next round starts from the peers of this one. Of those nobody
-// drops out any more, a key is changed once, what is lost is lost once, and podCIDRs that were given stay: there is an end.
+// somebody was refused a key that its holder has changed since, or if somebody lost what it had and does not even ask
+// for, which may have been in the way of what it asks for; nor, in a mesh, if anything changed, since podCIDRs, which go
+// before incumbents, may find room or a key then. The next round starts from the peers of this one. Of those nobody drops
+// out any more, a key is changed once, what is lost is lost once, and podCIDRs that were given stay: there is an end.
 func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
 	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}, budget: newBudget(p)}
 	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
-	j.writeMet(s.Met, candidates)
-	owners := j.budget.all
 	if self.Role == Mesh {
-		j.held = owners.withPrefixes(last)
+		j.held = j.budget.all.withPrefixes(last)
 	}
 	kept := j.keep(unreadPeers(self, s, last), static)
+	j.writeMet(s.Met, candidates, kept)
 	slices.SortFunc(candidates, byPrecedence)
 	for _, c := range candidates {
 		j.seatKey(c)
@@ -138,9 +153,6 @@ func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Po
 	var hubs []*candidate
 	peers = make([]wgquick.Peer, 0, len(candidates)+len(kept))
 	for _, c := range candidates {
-		if c.keyHeld && j.ledger.keys[c.wantKey] == "" || c.podsLate && c.admitted || c.lostLastGood() {
-			settled = false
-		}
 		j.explain(c)
 		switch {
 		case !c.admitted:
@@ -151,14 +163,13 @@ func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Po
 		}
 	}
 	j.shareOut(hubs, kept, static)
+	for _, c := range candidates {
+		settled = settled && !c.lostLastGood() && !(c.keyHeld && j.ledger.keys[c.wantKey] == "")
+	}
 	for _, h := range hubs {
 		peers = append(peers, h.peer(self))
 	}
 	peers = append(peers, kept...)
-	if len(j.podsOut) > 0 {
-		others := owners.withPrefixes(peers)
-		settled = settled && !slices.ContainsFunc(j.podsOut, func(p amount) bool { return j.budget.roomFor(p, others) })
-	}
 	return peers, j.rejections, settled
 }
 
@@ -296,9 +307,9 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 	}
 }
 
-// writeMet notes from where those call that want to be peers. Of several behind one address the first of them by
-// precedence and name.
-func (j *judge) writeMet(met []Met, candidates []*candidate) {
+// writeMet notes from where those call that want to be peers, or are kept. Of several behind one address the
+// first of them by precedence and name.
+func (j *judge) writeMet(met []Met, candidates []*candidate, kept []wgquick.Peer) {
 	if len(met) == 0 {
 		return
 	}
@@ -306,17 +317,23 @@ func (j *judge) writeMet(met []Met, candidates []*candidate) {
 	for _, m := range met {
 		callers[m.PublicKey] = m.Addr.Unmap()
 	}
-	for _, c := range candidates {
-		a, ok := callers[c.wantKey]
+	write := func(k wgquick.PublicKey, o wgquick.Origin) {
+		a, ok := callers[k]
 		if !ok {
-			continue
+			return
 		}
 		j.met.Modify(host(a), func(old wgquick.Origin, ok bool) (wgquick.Origin, bool) {
-			if ok && cmp.Or(cmp.Compare(rank(old.Kind), rank(c.origin.Kind)), cmp.Compare(old.String(), c.who)) <= 0 {
+			if ok && cmp.Or(cmp.Compare(rank(old.Kind), rank(o.Kind)), cmp.Compare(old.String(), o.String())) <= 0 {
 				return old, false
 			}
-			return c.origin, false
+			return o, false
 		})
+	}
+	for _, c := range candidates {
+		write(c.wantKey, c.origin)
+	}
+	for _, peer := range kept {
+		write(peer.PublicKey, peer.Origin)
 	}
 }
 

@@ -34,7 +34,6 @@ type candidate struct {
 	admitted bool
 	key      wgquick.PublicKey
 	keyHeld  bool // by another, when c wanted it
-	podsLate bool // it had no key when podCIDRs were given
 	prefixes []netip.Prefix
 	granted  amount // prefixes
 	endpoint netip.AddrPort

@@ -120,7 +120,6 @@ type judge struct {
 	budget     budget
 	ranges     map[netip.Prefix]bool // of the hubs in the last proposal: failover moves them between hubs
 	held       amount                // in a mesh, by the owner and in the last proposal: what is left is for new podCIDRs
-	podsOut    []amount              // podCIDRs that found no room beside it
 	rejections []Rejection
 	lost       bool // an incumbent is no peer any more
 }
@@ -198,14 +197,11 @@ func (j *judge) seatPods(candidates []*candidate) {
 					continue
 				}
 				a := amountOf(p)
-				if !held && !j.budget.roomFor(a, j.held) {
-					j.podsOut = append(j.podsOut, a)
+				if !held && !j.budget.roomFor(a, j.held) || !j.takeKey(c) {
 					continue
 				}
-				if c.podsLate = !j.takeKey(c); !c.podsLate {
-					j.grant(c, p)
-				}
-				if !held && !c.podsLate {
+				j.grant(c, p)
+				if !held {
 					j.held = j.held.plus(a)
 				}
 			}

@@ -143,52 +143,52 @@ func affordable(t testing.TB, self Self, c *wgquick.Config, policy Policy) {
 	}
 }
 
-// noneLost looks whether every peer of before still has what it had. It may have more: what a Node says that cannot
-// be read any more is in nobody's way.
-func noneLost(t testing.TB, before, after *wgquick.Config) {
+// noneLost looks whether those of before still have what they had. They may have more: what stood in their way may be
+// gone, or cannot be read any more. In a mesh a podCIDR that finds its place takes what is in its way, but no podCIDR and
+// no machine. Of two Nodes of one name nobody can say here which one is meant.
+func noneLost(t testing.TB, self Self, s Snapshot, before, after *wgquick.Config) {
 	t.Helper()
-	have := make(map[wgquick.PublicKey]wgquick.Peer)
+	had, have := make(map[wgquick.Origin]wgquick.Peer), make(map[wgquick.Origin]wgquick.Peer)
+	for _, p := range before.Peers {
+		had[p.Origin] = p
+	}
 	for _, p := range after.Peers {
-		have[p.PublicKey] = p
+		have[p.Origin] = p
 	}
-	for _, was := range before.Peers {
-		is := have[was.PublicKey]
-		lost := slices.ContainsFunc(was.AllowedIPs, func(p netip.Prefix) bool { return !slices.Contains(is.AllowedIPs, p) })
-		lost = lost || is.PresharedKey != was.PresharedKey
-		if lost || is.Origin != was.Origin || !was.Endpoint.IsZero() && is.Endpoint != was.Endpoint {
-			t.Fatalf("%s had %v, and has %v", was.Origin, was, is)
-		}
-	}
-}
-
-// madeRoom looks whether a Node that comes into a mesh took from those who were there no more than is in the way of its
-// podCIDRs, from none a podCIDR, and no machine. It may leave them more: what stood in another's way may be gone.
-func madeRoom(t testing.TB, s Snapshot, newcomer Node, before, after *wgquick.Config) {
-	t.Helper()
-	pods, machines := map[string][]netip.Prefix{}, map[string][]netip.Addr{}
+	nodes, twice := make(map[wgquick.Origin]Node), make(map[string]int)
+	var placed []netip.Prefix
 	for _, n := range s.Nodes {
-		who := KindNode + "/" + n.Name
-		pods[who], machines[who] = n.PodCIDRs, append(machines[who], n.InternalIPs...)
-	}
-	have := make(map[wgquick.PublicKey]wgquick.Peer)
-	for _, p := range after.Peers {
-		have[p.PublicKey] = p
-	}
-	for _, was := range before.Peers {
-		is, stays := have[was.PublicKey]
-		e, _ := was.Endpoint.AddrPort()
-		inside := slices.ContainsFunc(newcomer.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(e.Addr()) })
-		if stays && is.Endpoint != was.Endpoint && (!inside || slices.Contains(machines[was.Origin.String()], e.Addr())) {
-			t.Fatalf("%s came, and %s is reached at %s, not %s", newcomer.Name, was.Origin, is.Endpoint, was.Endpoint)
-		}
-		for _, p := range was.AllowedIPs {
-			inTheWay := slices.ContainsFunc(newcomer.PodCIDRs, p.Overlaps) && !slices.Contains(pods[was.Origin.String()], p)
-			if !slices.Contains(is.AllowedIPs, p) && !inTheWay {
-				t.Fatalf("%s came with the podCIDRs %s, and %s has lost %s", newcomer.Name, newcomer.PodCIDRs, was.Origin, p)
+		o := wgquick.Origin{Kind: KindNode, Name: n.Name, UID: n.UID}
+		nodes[o] = n
+		twice[n.Name]++
+		for _, p := range n.PodCIDRs {
+			if self.Role == Mesh && !slices.Contains(had[o].AllowedIPs, p) && slices.Contains(have[o].AllowedIPs, p) {
+				placed = append(placed, p)
 			}
 		}
-		if !stays && len(was.AllowedIPs) == 0 {
-			t.Fatalf("%s came, and %s is gone", newcomer.Name, was.Origin)
+	}
+	for _, was := range before.Peers {
+		if was.Origin.Kind == KindFragment || was.Origin.Kind == KindNode && twice[was.Origin.Name] > 1 {
+			continue
+		}
+		is, stays := have[was.Origin]
+		own := nodes[was.Origin]
+		for _, p := range was.AllowedIPs {
+			ok := slices.ContainsFunc(placed, p.Overlaps) && !slices.Contains(own.PodCIDRs, p)
+			if !slices.Contains(is.AllowedIPs, p) && !ok {
+				t.Fatalf("%s had %s, and has %s", was.Origin, was.AllowedIPs, is.AllowedIPs)
+			}
+		}
+		if !stays && len(was.AllowedIPs) > 0 {
+			continue
+		}
+		if len(placed) == 0 && is.PublicKey != was.PublicKey || is.PresharedKey != was.PresharedKey {
+			t.Fatalf("%s had the key %s, and has %s", was.Origin, was.PublicKey, is.PublicKey)
+		}
+		e, _ := was.Endpoint.AddrPort()
+		ok := slices.ContainsFunc(placed, func(p netip.Prefix) bool { return p.Contains(e.Addr()) }) && !slices.Contains(own.InternalIPs, e.Addr())
+		if e.IsValid() && is.Endpoint != was.Endpoint && !ok {
+			t.Fatalf("%s was reached at %s, and is at %s", was.Origin, was.Endpoint, is.Endpoint)
 		}
 	}
 }
@@ -345,9 +345,11 @@ func TestLaws(t *testing.T) {
 	}
 }
 
-// FuzzLaws is TestLaws with other seeds.
+// FuzzLaws is TestLaws with other seeds; the first of them once broke a law.
 func FuzzLaws(f *testing.F) {
-	f.Add(uint64(500))
+	for _, seed := range []uint64{6297, 21575, 24390, 109359} {
+		f.Add(seed)
+	}
 	f.Fuzz(laws)
 }
 
@@ -389,19 +391,17 @@ func laws(t *testing.T, seed uint64) {
 			joined.Peers = append(slices.Clone(s.Peers), newPeer)
 		}
 		after, _ := build(t, self, joined, prev, p)
+		noneLost(t, self, joined, prev, after)
 		after.Peers = slices.DeleteFunc(after.Peers, func(p wgquick.Peer) bool {
 			return p.Origin.Name == newcomer.Name || p.Origin.Name == newPeer.Name
 		})
-		switch {
-		case self.Role == Mesh && len(joined.Nodes) > len(s.Nodes):
-			madeRoom(t, s, newcomer, prev, after)
-		case len(prev.Peers)+len(after.Peers) > 0:
+		if (self.Role != Mesh || len(joined.Peers) > len(s.Peers)) && len(prev.Peers)+len(after.Peers) > 0 {
 			equal(t, "a newcomer came", prev.Peers, after.Peers)
 		}
 
 		unread := w.unread(s)
 		kept, _ := build(t, self, unread, prev, p)
-		noneLost(t, prev, kept)
+		noneLost(t, self, unread, prev, kept)
 
 		s = w.mutated(s)
 		if w.IntN(2) == 0 {
