@@ -19,6 +19,21 @@ import (
 // whom root lets into the folder can read what mode lets the group read. Nobody else may write path meanwhile: what
 // another Write of it has left, that failed or was killed, is removed first.
 func Write(path string, b []byte, mode fs.FileMode) error {
+	err := replace(path, b, mode)
+	var of *fs.PathError
+	var move *os.LinkError
+	switch { // the temporary file has another name each time, and the same fault is to read the same
+	case err == nil:
+		return nil
+	case errors.As(err, &of):
+		err = fmt.Errorf("%s: %w", of.Op, of.Err)
+	case errors.As(err, &move):
+		err = fmt.Errorf("%s: %w", move.Op, move.Err)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+func replace(path string, b []byte, mode fs.FileMode) error {
 	if err := RemoveLeftovers(path); err != nil {
 		return err
 	}
@@ -29,7 +44,7 @@ func Write(path string, b []byte, mode fs.FileMode) error {
 	}
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	defer func() { _ = f.Cleanup() }() // after the rename there is nothing to clean up
 	fi, err := f.Stat()                // in a folder with the set-group-ID bit it is the group's from the start
@@ -38,17 +53,17 @@ func Write(path string, b []byte, mode fs.FileMode) error {
 	}
 	if gid := group(folder); mode&0o070 != 0 && gid != group(fi) {
 		if err := f.Chown(-1, gid); err != nil && !errors.Is(err, fs.ErrPermission) {
-			return fmt.Errorf("%s: group: %w", path, err)
+			return err
 		}
 	}
 	if _, err := f.Write(b); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	if err := f.Chmod(mode); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	return syncDir(dir)
 }
@@ -72,8 +87,5 @@ func syncDir(dir string) error {
 		return err
 	}
 	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("%s: fsync: %w", dir, err)
-	}
-	return nil
+	return d.Sync()
 }
