@@ -141,13 +141,11 @@ func (i *iface) look(ctx context.Context, device bool) look {
 	if ctx.Err() != nil && l.steps == 0 { // told to stop before it was done: no fault of the files or the device
 		return look{status: i.status, early: true}
 	}
+	err = i.save(l.status)
 	if !i.silent {
-		i.said.say(i.log, l.status)
+		i.said.say(i.log, l.status, err)
 	}
-	if err := i.save(l.status); err != nil {
-		i.log.Error("the status is not written", "err", err)
-		l.err = cmp.Or(l.err, err)
-	}
+	l.err = cmp.Or(l.err, err)
 	l.idle = !changed && l.err == nil && l.live == nil
 	return l
 }
@@ -218,7 +216,8 @@ func (i *iface) publishKey(l *look) (wgquick.SecretKey, error) {
 	l.status.PublicKey = key.Public()
 	early := i.status
 	early.PublicKey = key.Public()
-	return key, i.save(early)
+	_ = i.save(early) // where that fails, so does it at the end of the look
+	return key, nil
 }
 
 // refuse says what is wrong with one of the files, and counts it.

@@ -576,3 +576,23 @@ func TestALinkAtThePathStays(t *testing.T) {
 		t.Errorf("the link is %q, %v; %d peers", got, err, h.kernel.peers("wg0"))
 	}
 }
+
+// A status that cannot be written keeps no proposal from being in force, and is said once.
+func TestAStatusThatCannotBeWritten(t *testing.T) {
+	h := newHouse(t, "wg0")
+	must(t, os.MkdirAll(filepath.Join(h.statusFile("wg0"), "in the way"), 0o700))
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	for range 3 {
+		if l := h.look(t, i, true); l.err == nil || h.kernel.peers("wg0") != 2 {
+			t.Errorf("%v, %d peers", l.err, h.kernel.peers("wg0"))
+		}
+	}
+	if log := h.log.Take(); strings.Count(log, "the status is not written") != 1 {
+		t.Errorf("it is not said once:\n%s", log)
+	}
+	must(t, os.RemoveAll(h.statusFile("wg0")))
+	if l := h.look(t, i, true); l.err != nil || h.status(t, "wg0").Applied == "" {
+		t.Errorf("%v, %+v", l.err, h.status(t, "wg0"))
+	}
+}

@@ -13,7 +13,7 @@ import (
 // lock keeps everybody else, this program's other commands included, from promoting to an interface or changing its
 // device, until unlock is called or the process ends. It waits for as long as ctx lasts.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, plain(path, err)
 	}

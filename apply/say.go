@@ -16,8 +16,8 @@ import (
 // said is what the last look had to say, so that at rest there is silence.
 type said map[string]bool
 
-// say logs what s says and the look before did not.
-func (was *said) say(log *slog.Logger, s status.Status) {
+// say logs what s says and the look before did not. unsaved is why s could not be written, nil if it could.
+func (was *said) say(log *slog.Logger, s status.Status, unsaved error) {
 	now := said{}
 	say := func(line string, log func()) {
 		if now[line] = true; !(*was)[line] {
@@ -36,6 +36,9 @@ func (was *said) say(log *slog.Logger, s status.Status) {
 	if len(s.Held) > 0 {
 		line := heldLine(s)
 		say(line, func() { log.Warn("held", "err", line) })
+	}
+	if unsaved != nil {
+		say(unsaved.Error(), func() { log.Error("the status is not written", "err", unsaved) })
 	}
 	if s.Waiting != "" {
 		say(s.Waiting, func() { log.Info("waiting for a file", "path", s.Waiting) })
