@@ -4,16 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"wg-kube/templates/wgquick"
 )
 
-// Accept promotes the proposal with nothing held of what was seen: that is what the file in force marks, or where no
-// proposal was ever looked at, what Preview shows. What is dropped beside that came later, and is measured like any
-// other; it may be accepted then. Accept returns what changes in the file in force, for people. A daemon that runs sees
-// the file change; without one, Once applies it. That somebody names the interface is enough for it to take this one
-// proposal.
+// Accept lets go what the status says is held, as far as it is still not in the proposal, and promotes the proposal. What
+// is dropped beside that nobody has seen yet: it is measured like any other, and may be accepted then. Accept returns
+// what changes in the file in force, for people. A daemon that runs sees the file change; without one, Once applies it.
+// That somebody names the interface is enough for it to take this one proposal.
+//
+// Killed at any moment it has done all of it or nothing, and may be called again.
 func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 	c.Proposed = []string{name}
 	i, unlock, err := c.alone(ctx, name)
@@ -32,23 +34,55 @@ func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 	defer cancel()
 	i.names.ask(ctx, f.inForce.config, f.proposal.config)
 	i.names.first(ctx, nameWait)
-	marked := slices.ContainsFunc(f.inForce.config.Peers, func(p wgquick.Peer) bool { return !p.Held.IsZero() })
-	seen := marked || i.status.Proposed == "" || i.status.Proposed == f.proposal.hash
-	next, err := i.draft(ctx, f.inForce.config.Interface.PrivateKey, seen)
+	next, err := i.draft(ctx, f.inForce.config.Interface.PrivateKey, i.status.Held, nil)
 	if err != nil {
 		return nil, err
 	}
 	if err := f.writeDown(next); err != nil {
 		return nil, err
 	}
-	said := changes(f, next)
-	for _, h := range next.held {
-		said = append(said, fmt.Sprintf("held, as it came later (%s): %s; let go by: wg-apply accept %s", next.why, h, name))
+	said, now := changes(f, next), i.status
+	if _, err := f.write(next); err != nil {
+		return nil, err
 	}
-	if _, err = f.write(next); err == nil && seen {
-		err = f.past.forget()
+	now.Held, now.HeldWhy = next.held, next.heldWhy(now.HeldWhy)
+	for _, h := range now.Held {
+		said = append(said, fmt.Sprintf("held, as it came later (%s): %s; let go by: wg-apply accept %s", now.HeldWhy, h, name))
 	}
-	return said, err
+	return said, i.save(now)
+}
+
+// accepted is the file in force without what is accepted: what it marks as held since then, under the same key, and
+// the proposal still does not have. goes reports whether there is such a thing. Of a peer of which a few prefixes were
+// held, the rest has not been accepted, even if the proposal does not have the peer any more.
+func accepted(inForce, proposal *wgquick.Config, seen []Held) (rest *wgquick.Config, goes bool) {
+	by := make(map[wgquick.PublicKey]Held, len(seen))
+	for _, h := range seen {
+		by[h.PublicKey] = h
+	}
+	rest = new(*inForce)
+	rest.Peers = nil
+	rs := takenBy(proposal).from(inForce.Peers)
+	for _, p := range inForce.Peers {
+		var r removal
+		if len(rs) > 0 && rs[0].peer.PublicKey == p.PublicKey {
+			r, rs = rs[0], rs[1:]
+		}
+		if h, ok := by[p.PublicKey]; ok && !p.Held.IsZero() && h.Since.Equal(p.Held) {
+			whole := len(h.Prefixes) == 0
+			if whole && r.heir < 0 {
+				goes = true
+				continue
+			}
+			had := len(p.AllowedIPs)
+			p.AllowedIPs = slices.DeleteFunc(slices.Clone(p.AllowedIPs), func(a netip.Prefix) bool {
+				return slices.Contains(r.prefixes, a) && (whole || slices.Contains(h.Prefixes, a))
+			})
+			goes = goes || len(p.AllowedIPs) < had
+		}
+		rest.Peers = append(rest.Peers, p)
+	}
+	return rest, goes
 }
 
 // alone opens an interface for a command: nobody else does anything to it until unlock is called, and its files

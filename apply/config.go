@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"wg-kube/apply/hints"
 	"wg-kube/templates/wgquick"
 )
@@ -116,6 +118,15 @@ func (c Config) now() time.Time {
 		return c.clock()
 	}
 	return time.Now()
+}
+
+// uptime is the time by which the past counts: of a clock that nobody sets, and that goes on while the machine sleeps.
+func (c Config) uptime() time.Time {
+	var since unix.Timespec
+	if c.clock != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &since) != nil {
+		return c.now()
+	}
+	return time.Unix(since.Unix())
 }
 
 func (c Config) takesProposals(iface string) bool { return slices.Contains(c.Proposed, iface) }

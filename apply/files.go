@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ type files struct {
 	takesProposals bool
 	guard          Guard // but for what a person says, and what was
 	past           past
-	now            func() time.Time
+	now, uptime    func() time.Time
 
 	settle         watch.Settler
 	inForce        parsed
@@ -58,6 +59,7 @@ func (c Config) files(iface string) *files {
 		guard:          Guard{From: filepath.Join(c.Proposals, iface+".conf"), MaxShrink: c.MaxShrink, MaxPeers: c.MaxPeers, Window: window},
 		past:           past{path: filepath.Join(c.RunDir, iface+".past"), window: window},
 		now:            c.now,
+		uptime:         c.uptime,
 		settle:         watch.Settler{Quiet: c.Settle, Moved: c.moved},
 		proposalReader: wgquick.Reader{Allow: Allowed()},
 	}
@@ -169,13 +171,31 @@ type draft struct {
 	why     string   // of held; empty: nothing is held anew
 	refused []string // what the machine cannot have, and is left out
 	b       []byte   // config as a file; nil: not written down yet
-	at      time.Time
-	accept  bool // by a person, who has seen it
+	accepts bool     // something that was held goes
+	keeps   error    // why nothing goes otherwise; nil: it may
 }
 
+// heldWhy is why something is held, where before was the reason so far.
+func (d *draft) heldWhy(before string) string {
+	if len(d.held) == 0 {
+		return ""
+	}
+	return cmp.Or(d.why, before)
+}
+
+// unrecorded is why it is not known what is in force, or was, or why that cannot be kept for the next time. Until it is
+// over nothing is taken away from anybody, and what takes nothing away goes on.
+type unrecorded struct{ error }
+
+func (u unrecorded) Error() string {
+	return u.error.Error() + "; until what was in force can be measured by, nothing of it goes"
+}
+
+func (u unrecorded) Unwrap() error { return u.error }
+
 // next drafts the next file in force, as far as files can tell; nil: there is no proposal to make it of. key is the
-// interface's own.
-func (f *files) next(key wgquick.SecretKey, accept bool) (*draft, error) {
+// interface's own, seen is what a person accepts, and keeps why nothing may go otherwise.
+func (f *files) next(key wgquick.SecretKey, seen []Held, keeps error) (*draft, error) {
 	if f.proposal.config == nil {
 		return nil, nil
 	}
@@ -193,12 +213,17 @@ func (f *files) next(key wgquick.SecretKey, accept bool) (*draft, error) {
 	if base.Interface.PrivateKey.IsZero() {
 		base.Interface.PrivateKey = key
 	}
-	d, g := &draft{at: f.now(), accept: accept}, f.guard
+	d, g := &draft{keeps: keeps}, f.guard
 	var err error
-	if g.Past, err = f.past.at(d.at); err != nil {
-		return nil, err
+	if g.Past, err = f.past.at(f.inForce.hash, f.uptime()); err != nil {
+		d.keeps = unrecorded{err}
 	}
-	g.Accept, g.Now = accept, d.at
+	if len(seen) > 0 {
+		if base, d.accepts = accepted(base, f.proposal.config, seen); d.accepts {
+			g.Past = nil
+		}
+	}
+	g.Keep, g.Now = d.keeps != nil, f.now()
 	d.config, d.held, d.why, err = Promote(base, f.proposal.config, g)
 	if err != nil {
 		return nil, err
@@ -243,18 +268,26 @@ func (f *files) writeDown(d *draft) (err error) {
 	return nil
 }
 
-// write puts a draft in force, and reports whether that changed a byte. A link that stands at the path stays.
+// write puts a draft in force, and reports whether that changed a byte. A link that stands at the path stays. A draft
+// that takes something away is not written while that is unrecorded, unless keeps is set.
 func (f *files) write(d *draft) (changed bool, err error) {
-	h := hash(d.b)
+	was, h := f.inForce.config, hash(d.b)
 	if h == f.inForce.hash {
-		return false, nil
+		return false, f.recorded(f.past.save())
 	}
 	path, err := f.target()
 	if err != nil {
 		return false, err
 	}
-	if f.inForce.config != nil && !d.accept {
-		if err := f.past.leave(f.inForce.config.Peers, d.at); err != nil {
+	switch {
+	case was == nil:
+	case d.accepts:
+		if err := f.past.void(h); err != nil {
+			return false, err
+		}
+	default:
+		err = f.recorded(f.past.leave(f.inForce.hash, was.Peers, f.uptime()))
+		if err != nil && d.keeps == nil && len(takenBy(d.config).from(was.Peers)) > 0 {
 			return false, err
 		}
 	}
@@ -262,7 +295,18 @@ func (f *files) write(d *draft) (changed bool, err error) {
 		return false, err
 	}
 	f.inForce = parsed{text: text{hash: h, mode: 0o600}, config: d.config}
-	return true, nil
+	if d.accepts {
+		f.past.forget()
+	}
+	return true, err
+}
+
+// recorded is err as that of the past.
+func (f *files) recorded(err error) error {
+	if err != nil {
+		return unrecorded{err}
+	}
+	return nil
 }
 
 // target is where the file in force is written: at its path, or where a link that stands there leads.

@@ -280,7 +280,7 @@ func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey, dev
 	case f.inForce.config != nil && i.wait == 0 && i.names.unanswered(f.proposal.config):
 		// In seconds it will show whether a claim swallows the peer with that name. Until then what works stays.
 	case f.proposal.config == nil, i.promoted.err != nil, !now.again(i.promoted), device && leftOut > 0:
-		i.promoted = i.tryPromote(ctx, key, now)
+		i.promoted = i.tryPromote(ctx, key, now, nil)
 	}
 	l.status.Held, l.status.HeldWhy = i.promoted.held, i.promoted.why
 	l.refuse(notForProposal, i.promoted.refused)
@@ -295,19 +295,16 @@ func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey, dev
 	l.refuse(why, faults(i.promoted.err))
 }
 
-// tryPromote is promote, whatever came of it before. now is what there is to compare.
-func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promotion) promotion {
+// tryPromote is promote, whatever came of it before. now is what there is to compare, and keeps why nothing may go.
+func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promotion, keeps error) promotion {
 	f, was := i.files, i.promoted
 	now.held, now.why = i.status.Held, i.status.HeldWhy
-	next, err := i.draft(ctx, key, false)
+	next, err := i.draft(ctx, key, nil, keeps)
 	if err = cmp.Or(err, ctx.Err()); err != nil || next == nil {
 		now.err = err
 		return now
 	}
-	now.held, now.refused = next.held, next.refused
-	if now.why = cmp.Or(next.why, now.why); len(now.held) == 0 {
-		now.why = ""
-	}
+	now.held, now.why, now.refused = next.held, next.heldWhy(now.why), next.refused
 	if was.err == nil && now.again(was) && slices.Equal(now.refused, was.refused) {
 		return was // the machine has not changed either
 	}
@@ -315,6 +312,9 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 	before := f.inForce.config
 	if err = f.writeDown(next); err == nil {
 		changed, err = f.write(next)
+	}
+	if keeps == nil && !changed && errors.As(err, new(unrecorded)) {
+		return i.tryPromote(ctx, key, now, err)
 	}
 	if changed {
 		if len(next.refused) == 0 {
@@ -329,14 +329,13 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 			sayReplaced(i.log, before.Peers, next.config.Peers)
 		}
 	}
-	now.inForce, now.err = f.inForce.hash, err
+	now.inForce, now.err = f.inForce.hash, cmp.Or(err, next.keeps)
 	return now
 }
 
-// draft drafts the next file in force; nil: there is no proposal to make it of. What the machine cannot have is left
-// out of it.
-func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, accept bool) (*draft, error) {
-	next, err := i.files.next(key, accept)
+// draft drafts the next file in force, as next does. What the machine cannot have is left out of it.
+func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, seen []Held, keeps error) (*draft, error) {
+	next, err := i.files.next(key, seen, keeps)
 	if err != nil || next == nil {
 		return nil, err
 	}

@@ -18,13 +18,16 @@ import (
 // Not every file is kept. One is when it ceases to be in force, if the one kept before it is half a window old, or if
 // it has a quarter more peers or prefixes than any that is kept. It counts for a window and a half. So a removal counts
 // for a window at least, and there are no more than a few to measure. They are on disk as well, in /run: commands that
-// come and go go by them, and a wg-apply that is started again. Once a person has accepted a proposal there is no past.
+// come and go go by them, and a wg-apply that is started again. Once a person has accepted something there is no past.
+//
+// A file is named by its hash. The clock is one that nobody sets; what it would have yet to come is of another boot.
 type past struct {
 	path    string
 	window  time.Duration // zero: there is none
 	moments []moment      // the oldest first
+	voidBy  string        // the file in force that makes them count no more; empty: there is none
 	read    fs.FileInfo   // of the file, when it was last read or written; nil: there was none
-	behind  bool          // the file has moments that are yet to come, since the clock was set back
+	behind  bool          // the file does not say this yet
 }
 
 // moment is the peers of a file in force.
@@ -33,16 +36,22 @@ type moment struct {
 	peers []wgquick.Peer // only who they are, and their prefixes
 }
 
-// at is what counts now. What a clock that was set back would have yet to come has just been.
-func (p *past) at(now time.Time) (all [][]wgquick.Peer, err error) {
+// at is what counts now, with that file in force. What would be yet to come has just been.
+func (p *past) at(inForce string, now time.Time) (all [][]wgquick.Peer, err error) {
 	if p.window == 0 {
 		return nil, nil
 	}
 	if err := p.reread(); err != nil {
 		return nil, err
 	}
+	if p.voidBy != "" {
+		if p.voidBy == inForce {
+			p.moments = nil
+		}
+		p.voidBy, p.behind = "", true
+	}
 	for i := range p.moments {
-		if m := &p.moments[i]; m.until.After(now) { // the clock was set back
+		if m := &p.moments[i]; m.until.After(now) {
 			m.until, p.behind = now, true
 		}
 	}
@@ -53,12 +62,14 @@ func (p *past) at(now time.Time) (all [][]wgquick.Peer, err error) {
 	return all, nil
 }
 
-// reread reads what another command has written, or taken away. What cannot be understood is of no use to anybody.
+// reread reads what another command has written, or taken away. What we could not have written is of no use to anybody.
 func (p *past) reread() error {
-	fi, err := os.Stat(p.path)
+	fi, err := os.Lstat(p.path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		p.moments, p.read, p.behind = nil, nil, false
+	case errors.Is(err, fs.ErrNotExist), err == nil && (!fi.Mode().IsRegular() || fi.Size() > mostPast):
+		if p.read != nil {
+			*p = past{path: p.path, window: p.window}
+		}
 		return nil
 	case err != nil:
 		return plain(p.path, err)
@@ -70,8 +81,12 @@ func (p *past) reread() error {
 		return plain(p.path, err)
 	}
 	was, _ := status.ParsePast(p.path, b)
-	p.moments, p.read, p.behind = nil, fi, false
+	*p = past{path: p.path, window: p.window, read: fi}
 	for _, w := range was {
+		if w.VoidBy != "" {
+			p.voidBy = w.VoidBy
+			break
+		}
 		m := moment{w.Until, make([]wgquick.Peer, len(w.Peers))}
 		for i, peer := range w.Peers {
 			m.peers[i] = wgquick.Peer{PublicKey: peer.PublicKey, Origin: peer.Origin, AllowedIPs: peer.AllowedIPs}
@@ -81,18 +96,33 @@ func (p *past) reread() error {
 	return nil
 }
 
-// leave keeps the peers of a file that is about to be replaced, if it is to be kept.
-func (p *past) leave(inForce []wgquick.Peer, now time.Time) error {
-	if _, err := p.at(now); err != nil || p.window == 0 {
+// leave keeps the peers of a file that is about to be replaced, if it is to be kept. What could not be written is still
+// known, and written with what comes next, or by save.
+func (p *past) leave(inForce string, peers []wgquick.Peer, now time.Time) error {
+	if _, err := p.at(inForce, now); err != nil || p.window == 0 {
 		return err
 	}
-	if p.tells(inForce, now) {
-		m := moment{now, make([]wgquick.Peer, len(inForce))} // also what is held: it may come back, and go again
-		for i := range inForce {
-			m.peers[i] = wgquick.Peer{PublicKey: inForce[i].PublicKey, Origin: inForce[i].Origin, AllowedIPs: inForce[i].AllowedIPs}
+	if p.tells(peers, now) {
+		m := moment{now, make([]wgquick.Peer, len(peers))} // also what is held: it may come back, and go again
+		for i := range peers {
+			m.peers[i] = wgquick.Peer{PublicKey: peers[i].PublicKey, Origin: peers[i].Origin, AllowedIPs: peers[i].AllowedIPs}
 		}
-		p.moments = append(p.moments, m)
-	} else if !p.behind {
+		p.moments, p.behind = append(p.moments, m), true
+	}
+	return p.save()
+}
+
+// void has nothing count any more as soon as the file with that hash is in force, and not before. at has been called.
+func (p *past) void(by string) error {
+	if len(p.moments) > 0 {
+		p.voidBy, p.behind = by, true
+	}
+	return p.save()
+}
+
+// save writes what the file does not say yet.
+func (p *past) save() error {
+	if !p.behind {
 		return nil
 	}
 	var was status.Past
@@ -103,18 +133,23 @@ func (p *past) leave(inForce []wgquick.Peer, now time.Time) error {
 		}
 		was = append(was, w)
 	}
+	if p.voidBy != "" {
+		was = append(was, status.Moment{VoidBy: p.voidBy})
+	}
 	b, err := was.Marshal()
 	if err != nil {
 		return err
 	}
 	if err := atomicfile.Write(p.path, b, 0o640); err != nil {
-		p.read = nil // whatever is there now
 		return err
 	}
 	p.behind = false
-	p.read, err = os.Stat(p.path)
+	p.read, err = os.Lstat(p.path)
 	return err
 }
+
+// mostPast is how large the file may be, in bytes: that of the most peers that there may be is a tenth of it.
+const mostPast = 1 << 28
 
 // tells reports whether these peers tell more of the past than what is kept.
 func (p *past) tells(peers []wgquick.Peer, now time.Time) bool {
@@ -136,11 +171,8 @@ func prefixes(peers []wgquick.Peer) (n int) {
 	return n
 }
 
-// forget begins anew.
-func (p *past) forget() error {
-	p.moments, p.read, p.behind = nil, nil, false
-	if err := os.Remove(p.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return plain(p.path, err)
-	}
-	return nil
+// forget begins anew. void has been called, so it does no harm if the file stays.
+func (p *past) forget() {
+	*p = past{path: p.path, window: p.window}
+	_ = os.Remove(p.path)
 }

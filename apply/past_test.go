@@ -80,32 +80,69 @@ func TestPromoteMeasuresAgainstThePast(t *testing.T) {
 	}
 }
 
-// What is accepted is what somebody has seen: it stands in the file as held. What a proposal drops beside that came
-// after it was seen.
+// What is accepted is what somebody has seen: the file marks it, and the status says what of it. What a proposal drops
+// beside that came after it was seen.
 func TestAcceptIsForWhatWasSeen(t *testing.T) {
-	seen := func(ps ...wgquick.Peer) (out []wgquick.Peer) {
+	marked := func(ps ...wgquick.Peer) (out []wgquick.Peer) {
 		for _, p := range ps {
 			out = append(out, heldSince(p, earlier))
 		}
 		return out
 	}
+	whole := func(from, to int) (seen []Held) {
+		for _, p := range peers(from, to) {
+			seen = append(seen, Held{PublicKey: p.PublicKey, Since: earlier})
+		}
+		return seen
+	}
+	part := func(n int, prefixes ...int) (seen []Held) {
+		return []Held{{PublicKey: key(n), Since: earlier, Prefixes: peer(n, prefixes...).AllowedIPs}}
+	}
+	all := func(n int) string { return fmt.Sprintf("%d without 10.0.0.%d/32", n, n) }
 	for _, tt := range []struct {
 		name              string
+		seen              []Held
 		inForce, proposal []wgquick.Peer
+		gone              []string // of those that were marked
 		peers, held       int
 		why               string
 	}{
-		{"what is held goes", slices.Concat(seen(peers(1, 6)...), peers(7, 10)), peers(7, 10), 4, 0, ""},
-		{"and the last one, if it is", seen(peers(1, 6)...), nil, 0, 0, ""},
-		{"a little more goes with it", slices.Concat(seen(peers(1, 6)...), peers(7, 10)), peers(9, 10), 2, 0, ""},
-		{"much more does not", slices.Concat(seen(peers(1, 6)...), peers(7, 16)), peers(13, 16), 10, 6, "6 of 10 peers at once would go"},
-		{"nor do all", slices.Concat(seen(peers(1, 6)...), peers(7, 8)), nil, 2, 2, "the last peer would go"},
-		{"nothing is marked, so it was seen in a preview", peers(1, 10), peers(10, 10), 1, 0, ""},
+		{"what is held goes", whole(1, 2), slices.Concat(marked(peers(1, 2)...), peers(7, 10)), peers(7, 10), []string{all(1), all(2)}, 4, 0, ""},
+		{"and the last one, if it is", whole(1, 2), marked(peers(1, 2)...), nil, []string{all(1), all(2)}, 0, 0, ""},
+		{"a little more goes with it", whole(1, 1), slices.Concat(marked(peer(1)), peers(7, 10)), peers(9, 10), []string{all(1)}, 2, 0, ""},
+		{"much more does not", whole(1, 1), slices.Concat(marked(peer(1)), peers(7, 16)), peers(13, 16), []string{all(1)}, 10, 6, "6 of 10 peers at once would go"},
+		{"nor do all", whole(1, 1), slices.Concat(marked(peer(1)), peers(7, 8)), nil, []string{all(1)}, 2, 2, "the last peer would go"},
+		{"what is back stays", whole(1, 2), slices.Concat(marked(peers(1, 2)...), peers(7, 8)), slices.Concat(peers(2, 2), peers(7, 8)), []string{all(1)}, 3, 0, ""},
+		{"what is marked and was not seen is still held", whole(1, 1), slices.Concat(marked(peers(1, 2)...), peers(7, 8)), peers(7, 8), []string{all(1)}, 3, 1, ""},
+		{"nothing is marked", whole(1, 9), peers(1, 10), peers(10, 10), nil, 10, 9, "9 of 10 peers at once would go"},
+		{"nothing was seen", nil, slices.Concat(marked(peer(1)), peers(7, 8)), peers(7, 8), nil, 3, 1, ""},
+		{"it was held at another time", []Held{{PublicKey: key(1), Since: now}}, slices.Concat(marked(peer(1)), peers(7, 8)), peers(7, 8), nil, 3, 1, ""},
+		{"prefixes", part(1, 2, 3), slices.Concat(marked(peer(1, 1, 2, 3)), peers(7, 8)), slices.Concat(peers(1, 1), peers(7, 8)),
+			[]string{"1 without 10.0.0.2/32 10.0.0.3/32"}, 3, 0, ""},
+		{"prefixes, and then another one", part(1, 2), slices.Concat(marked(peer(1, 1, 2, 3)), peers(7, 8)), slices.Concat(peers(1, 1), peers(7, 8)),
+			[]string{"1 without 10.0.0.2/32"}, 3, 1, ""},
+		{"prefixes, and then the peer", part(1, 2, 3), slices.Concat(marked(peer(1, 1, 2, 3)), peers(7, 8)), peers(7, 8),
+			[]string{"1 without 10.0.0.2/32 10.0.0.3/32"}, 3, 1, ""},
+		{"prefixes that another has by now", part(1, 2, 3), slices.Concat(marked(peer(1, 1, 2, 3)), peers(7, 8)), slices.Concat(peers(1, 1), []wgquick.Peer{peer(7, 7, 2)}, peers(8, 8)),
+			[]string{"1 without 10.0.0.3/32"}, 3, 0, ""},
+		{"a peer that is back with less", whole(1, 1), slices.Concat(marked(peer(1, 1, 2, 3)), peers(7, 8)), slices.Concat(peers(1, 1), peers(7, 8)),
+			[]string{"1 without 10.0.0.2/32 10.0.0.3/32"}, 3, 0, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			g := guard
-			g.Accept, g.Past = true, [][]wgquick.Peer{peers(1, 100)}
-			next, held, why, err := Promote(config(tt.inForce...), proposal(tt.proposal...), g)
+			inForce := config(tt.inForce...)
+			rest, goes := accepted(inForce, proposal(tt.proposal...), tt.seen)
+			var gone []string
+			for _, r := range takenBy(rest).from(inForce.Peers) {
+				line := fmt.Sprint(r.peer.PublicKey[3], " without")
+				for _, a := range r.prefixes {
+					line += " " + a.String()
+				}
+				gone = append(gone, line)
+			}
+			if !slices.Equal(gone, tt.gone) || goes != (len(gone) > 0) {
+				t.Errorf("%q is gone, want %q: %t", gone, tt.gone, goes)
+			}
+			next, held, why, err := Promote(rest, proposal(tt.proposal...), guard)
 			if err != nil || len(next.Peers) != tt.peers || len(held) != tt.held || why != tt.why {
 				t.Errorf("%d peers, %d held, want %d, %d: %q, want %q: %v", len(next.Peers), len(held), tt.peers, tt.held, why, tt.why, err)
 			}
@@ -343,12 +380,12 @@ func TestNoWayAroundThePast(t *testing.T) {
 			}
 			g := guard
 			var err error
-			g.Past, err = p.at(at)
+			g.Past, err = p.at("", at)
 			must(t, err)
 			g.Now = at
 			then, _, _, err := Promote(inForce, proposal(wants...), g)
 			must(t, err)
-			must(t, p.leave(inForce.Peers, at))
+			must(t, p.leave("", inForce.Peers, at))
 			all = append(all, was{at, inForce.Peers})
 			inForce = then
 			stays := map[wgquick.PublicKey]bool{}
@@ -375,12 +412,12 @@ func TestThePastIsSmall(t *testing.T) {
 	at := now
 	for n := 1; n <= 400; n++ { // one more each ten seconds
 		at = at.Add(10 * time.Second)
-		must(t, p.leave(peers(1, n), at))
-		if all, err := p.at(at); err != nil || len(all) > 24 {
+		must(t, p.leave("", peers(1, n), at))
+		if all, err := p.at("", at); err != nil || len(all) > 24 {
 			t.Fatalf("%d files are kept: %v", len(all), err)
 		}
 	}
-	all, err := (&past{path: p.path, window: p.window}).at(at)
+	all, err := (&past{path: p.path, window: p.window}).at("", at)
 	if err != nil || len(all) != 3 {
 		t.Errorf("%d are read back, of a window and a half: %v", len(all), err)
 	}
@@ -390,11 +427,11 @@ func TestThePastIsSmall(t *testing.T) {
 		t.Errorf("mode %o", fi.Mode().Perm())
 	}
 	must(t, os.WriteFile(p.path, []byte("{"), 0o600))
-	if all, err := p.at(at); err != nil || len(all) != 0 {
+	if all, err := p.at("", at); err != nil || len(all) != 0 {
 		t.Errorf("what cannot be understood: %d, %v", len(all), err)
 	}
-	must(t, p.leave(peers(1, 4), at))
-	if all, err := (&past{path: p.path, window: p.window}).at(at); err != nil || fmt.Sprint(all) != fmt.Sprint([][]wgquick.Peer{peers(1, 4)}) {
+	must(t, p.leave("", peers(1, 4), at))
+	if all, err := (&past{path: p.path, window: p.window}).at("", at); err != nil || fmt.Sprint(all) != fmt.Sprint([][]wgquick.Peer{peers(1, 4)}) {
 		t.Errorf("%v, %v", all, err)
 	}
 }
@@ -411,11 +448,11 @@ func TestWhatIsHeldIsOfThePast(t *testing.T) {
 		g := guard
 		g.Now = at
 		var err error
-		g.Past, err = p.at(at)
+		g.Past, err = p.at("", at)
 		must(t, err)
 		next, _, _, err := Promote(inForce, proposal(ps...), g)
 		must(t, err)
-		must(t, p.leave(inForce.Peers, at))
+		must(t, p.leave("", inForce.Peers, at))
 		inForce = next
 	}
 	propose(0, nil)
@@ -441,9 +478,9 @@ func TestAClockThatIsSetBackOnce(t *testing.T) {
 	leave := func(from int) (moments int) {
 		t.Helper()
 		p := past{path: path, window: 10 * time.Minute}
-		was, err := p.at(at)
+		was, err := p.at("", at)
 		must(t, err)
-		must(t, p.leave(peers(from, 40), at))
+		must(t, p.leave("", peers(from, 40), at))
 		return len(was)
 	}
 	leave(1)

@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +64,7 @@ func (c Config) Preview(ctx context.Context, name string) (Preview, error) {
 		if err != nil {
 			return Preview{}, err
 		}
-		next, err := i.draft(ctx, key, false)
+		next, err := i.draft(ctx, key, nil, nil)
 		if err == nil && next != nil {
 			err = f.writeDown(next)
 		}
@@ -77,8 +76,8 @@ func (c Config) Preview(ctx context.Context, name string) (Preview, error) {
 		}
 		if next != nil {
 			p.File = append(p.File, changes(f, next)...)
-			config, held, why = next.config, next.held, cmp.Or(next.why, why)
-			p.Later = next.refused
+			config, held, why = next.config, next.held, next.heldWhy(why)
+			p.Later = slices.Concat(next.refused, faults(next.keeps))
 		}
 	}
 	if len(held) > 0 && why != "" {

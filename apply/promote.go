@@ -32,7 +32,7 @@ type Guard struct {
 	From      string    // the path of the proposal, for the head of the file
 	MaxShrink float64   // the part of the peers, or of the prefixes, that may go within Window; see few
 	MaxPeers  int       // how many peers there may be, and wgquick.PrefixesAPeer times as many prefixes; zero: any number
-	Accept    bool      // a person has looked: what is marked as held goes, or where nothing is, all that is to go
+	Keep      bool      // what would go stays for now, though nobody need accept it: see unrecorded
 	Now       time.Time // what is held from now on is held since
 
 	Window time.Duration    // see past
@@ -103,7 +103,11 @@ func Promote(inForce, proposal *wgquick.Config, g Guard) (next *wgquick.Config, 
 		next.Peers[i].Held = time.Time{} // not the proposal's to say
 	}
 	rs, why := waiting(inForce, proposal, g)
-	return next, hold(next, rs, g.Now), why, nil
+	since := g.Now.UTC().Truncate(time.Second)
+	if why == "" {
+		since = time.Time{}
+	}
+	return next, hold(next, rs, since), why, nil
 }
 
 // removal is what a proposal takes away from one peer in force.
@@ -219,17 +223,16 @@ func waiting(inForce, proposal *wgquick.Config, g Guard) (rs []removal, why stri
 			held = append(held, r)
 		}
 	}
-	seen := g.Accept && len(held) == 0 // in a preview: nothing is marked yet
-	if g.Accept {
-		rs, held, g.Past = fresh, nil, nil
-	}
-	if len(fresh) == 0 || seen {
+	if len(fresh) == 0 {
 		return held, ""
 	}
-	if why = g.tooFew(inForce.Peers, rs, t); why == "" {
-		return held, ""
+	if why = g.tooFew(inForce.Peers, rs, t); why != "" {
+		return rs, why + " would go"
 	}
-	return rs, why + " would go"
+	if g.Keep {
+		return rs, ""
+	}
+	return held, ""
 }
 
 // tooFew says of what the proposal leaves too little, of what is in force now or was lately, and "" if it does not. What
@@ -283,16 +286,17 @@ func (g Guard) shrinks(peers []wgquick.Peer, rs []removal, waits map[wgquick.Pub
 	return ""
 }
 
-// hold puts what waits back into next, and returns it in the order of that file.
-func hold(next *wgquick.Config, rs []removal, now time.Time) []Held {
+// hold puts what waits back into next, and returns what of it is held, in the order of that file. since is for what
+// waits from now on; zero: for no person.
+func hold(next *wgquick.Config, rs []removal, since time.Time) []Held {
 	if len(rs) == 0 {
 		return nil // the order is the proposal's
 	}
 	lost := map[wgquick.PublicKey][]netip.Prefix{} // prefixes; none: the whole peer
 	for _, r := range rs {
-		since := r.peer.Held
-		if since.IsZero() {
-			since = now.UTC().Truncate(time.Second)
+		since := since
+		if !r.peer.Held.IsZero() {
+			since = r.peer.Held
 		}
 		if r.heir < 0 {
 			p := r.peer
@@ -308,7 +312,7 @@ func hold(next *wgquick.Config, rs []removal, now time.Time) []Held {
 	slices.SortStableFunc(next.Peers, byName)
 	var held []Held
 	for _, p := range next.Peers {
-		if prefixes, ok := lost[p.PublicKey]; ok {
+		if prefixes, ok := lost[p.PublicKey]; ok && !p.Held.IsZero() {
 			held = append(held, Held{PublicKey: p.PublicKey, Peer: p.Origin.String(), Since: p.Held, Prefixes: prefixes})
 		}
 	}

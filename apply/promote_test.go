@@ -270,14 +270,23 @@ func FuzzPromote(f *testing.F) {
 		if len(inForce.Peers) > 0 && len(next.Peers) == 0 {
 			t.Error("no peer is left")
 		}
-		accept := g
-		accept.Accept = true
-		accepted, _, _, err := Promote(next, p, accept)
+		rest, goes := accepted(next, p, held)
+		g.Past = nil
+		all, _, _, err := Promote(rest, p, g)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(picture(p), picture(accepted)); diff != "" {
-			t.Errorf("what is accepted is not the proposal (-proposal +accepted):\n%s", diff)
+		if diff := cmp.Diff(picture(p), picture(all)); diff != "" || goes != (len(held) > 0) {
+			t.Errorf("what is accepted is not the proposal: %t (-proposal +accepted):\n%s", goes, diff)
+		}
+		g = guard
+		g.Keep = true
+		kept, _, _, err := Promote(inForce, p, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lost := takenBy(kept).from(inForce.Peers); len(lost) > 0 {
+			t.Errorf("what was to be kept is gone: %v", lost)
 		}
 	})
 }

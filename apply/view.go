@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,7 +121,7 @@ func (i *iface) viewFiles(ctx context.Context, v *View) {
 func (i *iface) viewProposal(ctx context.Context, v *View) {
 	f := i.files
 	v.Refused = append(v.Refused, f.proposal.faults()...)
-	next, err := i.draft(ctx, wgquick.SecretKey{}, false)
+	next, err := i.draft(ctx, wgquick.SecretKey{}, nil, nil)
 	if err == nil && next != nil {
 		err = f.writeDown(next)
 	}
@@ -130,8 +129,8 @@ func (i *iface) viewProposal(ctx context.Context, v *View) {
 	if err != nil || next == nil {
 		return
 	}
-	v.HeldWhy = cmp.Or(next.why, v.HeldWhy)
-	v.Held, v.Refused = next.held, append(v.Refused, next.refused...)
+	v.Held, v.HeldWhy = next.held, next.heldWhy(v.HeldWhy)
+	v.Refused, v.Errors = append(v.Refused, next.refused...), append(v.Errors, faults(next.keeps)...)
 	if f.inForce.config != nil && len(changes(f, next)) > 0 {
 		v.Warnings = append(v.Warnings, f.proposalPath+": not in force yet; what it changes is shown by: wg-apply plan --proposed "+i.name)
 	}

@@ -22,16 +22,13 @@ func (p *program) accept() *cobra.Command {
 			}
 			defer k.Close()
 			said, err := p.Accept(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if len(said) == 0 {
+			if err == nil && len(said) == 0 {
 				said = []string{args[0] + ": nothing is held"}
 			}
 			for _, line := range said {
 				fmt.Fprintln(c.OutOrStdout(), line)
 			}
-			return nil
+			return err
 		},
 	}
 }

@@ -15,8 +15,12 @@ type Past []Moment
 
 // Moment is the peers of one file that was in force.
 type Moment struct {
-	Until time.Time `json:"until"` // when another file took its place
-	Peers []Was     `json:"peers"`
+	Until time.Time `json:"until"` // when another file took its place, by a clock that begins with the boot, as if in 1970
+	Peers []Was     `json:"peers,omitempty"`
+
+	// VoidBy, "sha256:...", says that no moment counts any more if that is the file in force, for a person has accepted
+	// it. Such a moment is the last, and nothing else.
+	VoidBy string `json:"voidBy,omitempty"`
 }
 
 // Was is a peer as it was, as far as it can be taken away.

@@ -1,0 +1,317 @@
+package apply
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"wg-kube/templates/wgquick"
+)
+
+// inForcePicture is the peers of the file in force.
+func (h *house) inForcePicture(t *testing.T) []string {
+	t.Helper()
+	b, err := os.ReadFile(h.inForce("wg0"))
+	must(t, err)
+	c, err := wgquick.Parse("wg0.conf", b)
+	must(t, err)
+	for i := range c.Peers {
+		c.Peers[i].Held = time.Time{}
+	}
+	return picture(c)
+}
+
+// The status names two prefixes, and before anybody looks again the peer itself is gone from the proposal.
+func TestAcceptOfPrefixesIsNotOfTheirPeer(t *testing.T) {
+	h := newHouse(t, "wg0")
+	put := func(ps ...wgquick.Peer) {
+		t.Helper()
+		h.write(t, h.proposal("wg0"), renderedOf(t, ps...))
+	}
+	put(peer(1, 1, 11, 12, 13, 14), peer(2))
+	must(t, h.Once(t.Context(), "wg0"))
+	put(peer(1), peer(2))
+	must(t, h.Once(t.Context(), "wg0"))
+	if held := h.status(t, "wg0").Held; len(held) != 1 || len(held[0].Prefixes) != 4 {
+		t.Fatalf("held: %v", held)
+	}
+	put(peer(2))
+	said, err := h.Accept(t.Context(), "wg0")
+	must(t, err)
+	if got := strings.Join(h.inForcePicture(t), ", "); got != "node-01 1 10.0.0.1/32, node-02 2 10.0.0.2/32" {
+		t.Errorf("in force: %s", got)
+	}
+	if last := said[len(said)-1]; !strings.Contains(last, "held, as it came later (4 of 6 prefixes at once would go): Node/node-01 since") {
+		t.Errorf("it does not say what is held now: %q", said)
+	}
+	if held := h.status(t, "wg0").Held; len(held) != 1 || len(held[0].Prefixes) != 0 {
+		t.Errorf("held now: %v", held)
+	}
+	_, err = h.Accept(t.Context(), "wg0")
+	must(t, err)
+	if got := strings.Join(h.inForcePicture(t), ", "); got != "node-02 2 10.0.0.2/32" {
+		t.Errorf("in force after all: %s", got)
+	}
+}
+
+// A proposal that was read and could not be compared yet has been shown to nobody.
+func TestAcceptOfWhatCouldNotBeCompared(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, h *house) (mend func()){
+		"a name without an answer": func(_ *testing.T, h *house) func() {
+			r := make(resolver)
+			h.Lookup = r.lookup
+			return func() { close(r) }
+		},
+		"a file that cannot be written": func(t *testing.T, h *house) func() {
+			path := h.inForce("wg0")
+			must(t, os.Rename(path, path+".moved"))
+			must(t, os.Symlink(path+".moved", path))
+			must(t, os.Mkdir(path+".d", 0o700))
+			must(t, os.Rename(path+".moved", path+".d/moved"))
+			return func() { must(t, os.Rename(path+".d/moved", path+".moved")) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, "wg0")
+			h.write(t, h.proposal("wg0"), rendered(t, numbers(1, 20)...))
+			must(t, h.Once(t.Context(), "wg0"))
+			mend := spoil(t, h)
+			h.write(t, h.proposal("wg0"), renderedOf(t, fragment(30)))
+			h.look(t, h.newIface("wg0", func() {}), true)
+			mend()
+			_, err := h.Accept(t.Context(), "wg0")
+			must(t, err)
+			if n := len(h.inForcePicture(t)); n != 21 {
+				t.Errorf("%d peers: what nobody has seen is accepted", n)
+			}
+		})
+	}
+}
+
+// Wherever it is killed, it has accepted or it has not, and is the same when it is called again.
+func TestAcceptIsKilled(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		killed   func(t *testing.T, h *house) // in the middle of Accept
+		accepted bool
+	}{
+		{"before anything", func(*testing.T, *house) {}, false},
+		{"before the file is in force", func(t *testing.T, h *house) { h.voided(t) }, false},
+		{"before the past is forgotten", func(t *testing.T, h *house) {
+			void := h.voided(t)
+			_, err := h.Accept(t.Context(), "wg0")
+			must(t, err)
+			must(t, os.WriteFile(filepath.Join(h.RunDir, "wg0.past"), void, 0o640))
+		}, true},
+		{"before the status is written", func(t *testing.T, h *house) {
+			status, err := os.ReadFile(h.statusFile("wg0"))
+			must(t, err)
+			_, err = h.Accept(t.Context(), "wg0")
+			must(t, err)
+			must(t, os.WriteFile(h.statusFile("wg0"), status, 0o640))
+		}, true},
+	} {
+		for _, again := range []bool{false, true} {
+			name := tt.name
+			if again {
+				name += ", and it is called again"
+			}
+			t.Run(name, func(t *testing.T) {
+				h, _, propose := housePast(t)
+				propose(1, 40)
+				propose(21, 40)
+				if held := propose(33, 40); held != 12 {
+					t.Fatalf("%d held", held)
+				}
+				tt.killed(t, h)
+				if again {
+					_, err := h.Accept(t.Context(), "wg0")
+					must(t, err)
+				}
+				must(t, h.Once(t.Context(), "wg0"))
+				held, peers := len(h.status(t, "wg0").Held), h.kernel.peers("wg0")
+				if tt.accepted || again {
+					if held != 0 || peers != 8 {
+						t.Errorf("accepted: %d held, %d peers", held, peers)
+					}
+					if held := propose(37, 40); held != 0 {
+						t.Errorf("half of what was accepted: %d held because %q", held, h.status(t, "wg0").HeldWhy)
+					}
+					return
+				}
+				if held != 12 || peers != 20 {
+					t.Errorf("not accepted: %d held, %d peers", held, peers)
+				}
+				if held := propose(34, 40); held != 13 {
+					t.Errorf("the past is forgotten for nothing: %d held", held)
+				}
+			})
+		}
+	}
+}
+
+// voided does what Accept does until the file is written, and returns the past as it is then.
+func (h *house) voided(t *testing.T) []byte {
+	t.Helper()
+	i, unlock, err := h.alone(t.Context(), "wg0")
+	must(t, err)
+	defer unlock()
+	f := i.files
+	next, err := i.draft(t.Context(), f.inForce.config.Interface.PrivateKey, i.status.Held, nil)
+	must(t, err)
+	must(t, f.writeDown(next))
+	must(t, f.past.void(hash(next.b)))
+	b, err := os.ReadFile(f.past.path)
+	must(t, err)
+	if !strings.Contains(string(b), "voidBy") {
+		t.Errorf("the past does not say so: %.300s", b)
+	}
+	return b
+}
+
+// While it cannot be recorded what was in force, nothing is taken away from anybody, and everything else goes on.
+func TestAPastThatCannotBeWritten(t *testing.T) {
+	h, pass, _ := housePast(t)
+	past := filepath.Join(h.RunDir, "wg0.past")
+	must(t, os.MkdirAll(filepath.Join(past, "in the way"), 0o700))
+	i := h.newIface("wg0", func() {})
+	look := func(ps ...wgquick.Peer) look {
+		t.Helper()
+		h.write(t, h.proposal("wg0"), renderedOf(t, ps...))
+		return h.look(t, i, false)
+	}
+	look(peers(1, 10)...)
+	moved := peer(5)
+	moved.Endpoint = wgquick.Endpoint{Host: "192.0.2.5", Port: 51820}
+	rekeyed := peer(6)
+	rekeyed.PublicKey = key(66)
+	l := look(append(append(peers(1, 4), moved, rekeyed), peers(7, 12)...)...)
+	if got := strings.Join(h.inForcePicture(t), ", "); !strings.Contains(got, "node-06 42 ") || h.kernel.peers("wg0") != 12 || l.err == nil {
+		t.Errorf("what takes nothing away waits: %v\n%s", l.err, got)
+	}
+	b, _ := os.ReadFile(h.inForce("wg0"))
+	if !strings.Contains(string(b), "Endpoint = 192.0.2.5:51820") {
+		t.Errorf("an endpoint that moves waits:\n%s", b)
+	}
+	if log := h.log.Take(); strings.Count(log, past) != 1 || !strings.Contains(log, past+": rename: file exists; until what was in force can be measured by, nothing of it goes") {
+		t.Errorf("it is not said once:\n%s", log)
+	}
+
+	look(append(peers(3, 5), peers(7, 13)...)...)
+	if n, s := h.kernel.peers("wg0"), h.status(t, "wg0"); n != 13 || len(s.Held) != 0 || len(s.Errors) != 1 {
+		t.Errorf("%d peers, held %v, errors %q", n, s.Held, s.Errors)
+	}
+	for range 2 {
+		if l := h.look(t, i, true); l.err == nil {
+			t.Error("it is not tried again")
+		}
+	}
+	if log := h.log.Take(); strings.Contains(log, past) {
+		t.Errorf("it is said again:\n%s", log)
+	}
+
+	pass(time.Second)
+	must(t, os.RemoveAll(past))
+	if l := h.look(t, i, true); l.err != nil || h.kernel.peers("wg0") != 10 || len(h.status(t, "wg0").Errors) > 0 {
+		t.Errorf("once it can be written: %v, %d peers", l.err, h.kernel.peers("wg0"))
+	}
+	if l := look(peers(8, 13)...); l.err != nil || h.status(t, "wg0").HeldWhy != "7 of 10 peers of the last 10m would go" {
+		t.Errorf("what went before counts no more: %v, %q, held %v", l.err, h.status(t, "wg0").HeldWhy, h.status(t, "wg0").Held)
+	}
+
+	must(t, os.Remove(past))
+	must(t, os.MkdirAll(filepath.Join(past, "in the way"), 0o700))
+	look(peer(13))
+	if s := h.status(t, "wg0"); h.kernel.peers("wg0") != 10 || len(s.Held) != 9 {
+		t.Errorf("too much at once: %d peers, held %v", h.kernel.peers("wg0"), s.Held)
+	}
+	_, err := h.Accept(t.Context(), "wg0")
+	must(t, err)
+	if h.look(t, i, true); h.kernel.peers("wg0") != 1 {
+		t.Errorf("accepted: %d peers", h.kernel.peers("wg0"))
+	}
+}
+
+// What stands where the past should and could not have been written by us is of no use, and is replaced.
+func TestAPastOfNoUse(t *testing.T) {
+	for name, put := range map[string]func(t *testing.T, path string){
+		"garbage":   func(t *testing.T, path string) { write(t, path, "\x00\xff{") },
+		"cut short": func(t *testing.T, path string) { write(t, path, `[{"until":"2026-11-21T21:59:00Z","peers":[{"publ`) },
+		"empty":     func(t *testing.T, path string) { write(t, path, "") },
+		"a link":    func(t *testing.T, path string) { must(t, os.Symlink("/dev/zero", path)) },
+		"a fifo":    func(t *testing.T, path string) { must(t, syscall.Mkfifo(path, 0o600)) },
+		"a gigabyte": func(t *testing.T, path string) {
+			write(t, path, "[]")
+			must(t, os.Truncate(path, 1<<30))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, _, propose := housePast(t)
+			propose(1, 20)
+			put(t, filepath.Join(h.RunDir, "wg0.past"))
+			if held := propose(11, 20); held != 0 {
+				t.Errorf("%d held because %q", held, h.status(t, "wg0").HeldWhy)
+			}
+			if held := propose(12, 20); held != 1 {
+				t.Errorf("nothing is measured any more: %d held", held)
+			}
+		})
+	}
+}
+
+// An older version wrote the time of day.
+func TestAPastOfAnotherClock(t *testing.T) {
+	h, _, propose := housePast(t)
+	propose(1, 20)
+	propose(11, 20)
+	h.clock = func() time.Time { return time.Unix(1000, 0) } // since the boot
+	if held := propose(12, 20); held != 1 {
+		t.Errorf("what went before is forgotten: %d held", held)
+	}
+}
+
+func TestUptime(t *testing.T) {
+	b, err := os.ReadFile("/proc/uptime")
+	must(t, err)
+	seconds, _, _ := strings.Cut(string(b), ".")
+	since, err := time.ParseDuration(seconds + "s")
+	must(t, err)
+	if got := (Config{}).uptime().Sub(time.Unix(0, 0)); got < since || got > since+time.Hour {
+		t.Errorf("%s, and the machine says %s", got, since)
+	}
+}
+
+// A file system that is full keeps nobody waiting who takes nothing away, and costs nobody anything.
+func TestDeviceRunDirThatIsFull(t *testing.T) {
+	m := newMachine(t, "hub")
+	m.Run(t, "sh", "-c", "mkdir -p /run/wg-kube && mount -t tmpfs -o size=4k none /run/wg-kube")
+	put := func(from, to int) {
+		t.Helper()
+		m.Write(t, "/run/proposals/next", rendered(t, numbers(from, to)...), 0o640)
+		m.Run(t, "mv", "/run/proposals/next", "/run/proposals/wg0.conf")
+	}
+	has := func(n int) {
+		t.Helper()
+		m.eventually(t, fmt.Sprint(n, " peers"), fmt.Sprintf(`test "$(wg show wg0 peers | wc -l)" = %d`, n))
+	}
+	daemon := m.start(t, "--proposed", "wg0")
+	for n := 9; n <= 12; n++ {
+		put(1, n)
+		has(n)
+	}
+	put(5, 13)
+	has(13)
+	m.Run(t, "mount", "-o", "remount,size=1m", "/run/wg-kube")
+	has(9)
+	if log := daemon.Log(); strings.Count(log, "wg0.past: write: no space left on device; until what was in force can be measured by, nothing of it goes") != 1 {
+		t.Errorf("it is not said once:\n%s", log)
+	}
+	put(9, 13)
+	m.eventually(t, "what has gone counts", `grep -q '8 of 9 peers of the last 10m would go' /run/wg-kube/wg0.json`)
+	must(t, daemon.Kill())
+	daemon.Exit(t, 5*time.Second)
+}
