@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -81,18 +82,53 @@ func countHeld(held []Held) (peers, prefixes int) {
 	return peers, prefixes
 }
 
-// sayReplaced names both where one peer has taken the place of another, which no guard keeps it from: a spoke follows
-// its hub to a new key, or to a new machine, without a person.
+// sayReplaced names both where one peer has taken the place or a prefix of another, which no guard keeps it from: a spoke
+// follows its hub to a new key, or to a new machine, without a person.
 func sayReplaced(log *slog.Logger, was, is []wgquick.Peer) {
 	who := func(p *wgquick.Peer) string { return strings.TrimSpace(p.Origin.String() + " " + p.PublicKey.String()) }
-	all := replaced(was, is)
-	for n, r := range all {
-		if n == mostSteps {
-			log.Warn("replaced", "peer", fmt.Sprintf("... and %d more", len(all)-n))
-			return
+	say := func(what string, all [][2]*wgquick.Peer) {
+		for n, r := range all {
+			if n == mostSteps {
+				log.Warn(what, "peer", fmt.Sprintf("... and %d more", len(all)-n))
+				return
+			}
+			log.Warn(what, "peer", who(r[0]), "by", who(r[1]))
 		}
-		log.Warn("replaced", "peer", who(r[0]), "by", who(r[1]))
 	}
+	say("replaced", replaced(was, is))
+	say("prefixes taken over", robbed(was, is))
+}
+
+// robbed are those with a prefix that another has now, who was there before or has not driven them out altogether; each
+// with the first such other.
+func robbed(was, is []wgquick.Peer) (out [][2]*wgquick.Peer) {
+	for len(was) > 0 && len(is) > 0 && was[0].PublicKey == is[0].PublicKey && slices.Equal(was[0].AllowedIPs, is[0].AllowedIPs) {
+		was, is = was[1:], is[1:] // nearly all are as they were
+	}
+	for w, i := len(was)-1, len(is)-1; w >= 0 && i >= 0 && was[w].PublicKey == is[i].PublicKey && slices.Equal(was[w].AllowedIPs, is[i].AllowedIPs); w, i = w-1, i-1 {
+		was, is = was[:w], is[:i]
+	}
+	holder, stays := map[netip.Prefix]*wgquick.Peer{}, map[wgquick.PublicKey]bool{}
+	for i := range is {
+		stays[is[i].PublicKey] = true
+		for _, a := range is[i].AllowedIPs {
+			holder[a] = &is[i]
+		}
+	}
+	before := map[wgquick.PublicKey]bool{}
+	for i := range was {
+		before[was[i].PublicKey] = true
+	}
+	for i := range was {
+		p := &was[i]
+		for _, a := range p.AllowedIPs {
+			if by := holder[a]; by != nil && by.PublicKey != p.PublicKey && (stays[p.PublicKey] || before[by.PublicKey]) {
+				out = append(out, [2]*wgquick.Peer{p, by})
+				break
+			}
+		}
+	}
+	return out
 }
 
 // replaced are those who are gone, each with the newcomer that has its name or one of its prefixes; where nobody has

@@ -74,11 +74,7 @@ func TestReplacedPeersAreNamed(t *testing.T) {
 		{"nobody is left", []wgquick.Peer{was}, nil, nil},
 		{"the first ones come", nil, peers(1, 3), nil},
 	} {
-		var got []string
-		for _, r := range replaced(tt.was, tt.is) {
-			got = append(got, fmt.Sprintf("%s %d by %s %d", r[0].Origin.Name, r[0].PublicKey[3], r[1].Origin.Name, r[1].PublicKey[3]))
-		}
-		if !slices.Equal(got, tt.want) {
+		if got := inWords(replaced(tt.was, tt.is)); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -98,6 +94,61 @@ func TestReplacedPeersAreNamed(t *testing.T) {
 	}
 	if h.look(t, i, true); h.log.Take() != "" {
 		t.Error("it is said again")
+	}
+}
+
+// inWords is what sayReplaced would say.
+func inWords(pairs [][2]*wgquick.Peer) (lines []string) {
+	for _, r := range pairs {
+		lines = append(lines, fmt.Sprintf("%s %d by %s %d", r[0].Origin.Name, r[0].PublicKey[3], r[1].Origin.Name, r[1].PublicKey[3]))
+	}
+	return lines
+}
+
+// So is whoever takes prefixes of those who stay, or all of them at once: no guard holds that.
+func TestPrefixesTakenOverAreTold(t *testing.T) {
+	bare := func(from, to int) (out []wgquick.Peer) {
+		for _, p := range peers(from, to) {
+			p.AllowedIPs = nil
+			out = append(out, p)
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name    string
+		was, is []wgquick.Peer
+		want    []string
+	}{
+		{"a newcomer has all", peers(1, 2), append(bare(1, 2), peer(9, 1, 2)), []string{"node-01 1 by node-09 9", "node-02 2 by node-09 9"}},
+		{"one who was there has all", peers(1, 3), append(bare(1, 2), peer(3, 1, 2, 3)), []string{"node-01 1 by node-03 3", "node-02 2 by node-03 3"}},
+		{"one of two", []wgquick.Peer{peer(1, 1, 2), peer(3)}, []wgquick.Peer{peer(1), peer(3, 2, 3)}, []string{"node-01 1 by node-03 3"}},
+		{"of one who is gone", peers(1, 2), []wgquick.Peer{peer(2, 1, 2)}, []string{"node-01 1 by node-02 2"}},
+		{"of one who is gone, by a newcomer: replaced", peers(1, 2), []wgquick.Peer{peer(2), peer(9, 1)}, nil},
+		{"they change places", []wgquick.Peer{peer(1, 1), peer(2, 2)}, []wgquick.Peer{peer(1, 2), peer(2, 1)},
+			[]string{"node-01 1 by node-02 2", "node-02 2 by node-01 1"}},
+		{"one comes and one goes", peers(1, 3), []wgquick.Peer{peer(1), peer(2), peer(4)}, nil},
+		{"more and less of their own", []wgquick.Peer{peer(1, 1, 2), peer(2, 3)}, []wgquick.Peer{peer(1, 1), peer(2, 3, 4)}, nil},
+	} {
+		if got := inWords(robbed(tt.was, tt.is)); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), rendered(t, numbers(1, 60)...))
+	h.look(t, i, true)
+	h.log.Take()
+	h.write(t, h.proposal("wg0"), renderedOf(t, append(bare(1, 60), peer(99, numbers(1, 60)...))...))
+	h.look(t, i, true)
+	log := h.log.Take()
+	for _, want := range []string{
+		fmt.Sprintf(`level=WARN msg="prefixes taken over" iface=wg0 peer="Node/node-07 %s" by="Node/node-99 %s"`, key(7), key(99)),
+		`level=WARN msg="prefixes taken over" iface=wg0 peer="... and 20 more"`,
+	} {
+		if strings.Count(log, want) != 1 {
+			t.Errorf("no line has %s:\n%s", want, log)
+		}
 	}
 }
 
