@@ -69,7 +69,7 @@ type Held = status.Held
 // Promote returns the next file in force. It is the proposal, with the private key of the file in force, and with
 // the peers and prefixes in it whose removal waits for a person.
 //
-// A change that leaves no peer, or after which more than MaxShrink of the peers or of the prefixes are gone (and more
+// A change that leaves no peer or no prefix, or after which more than MaxShrink of the peers or of the prefixes are gone (and more
 // than few), of those in force now or of those at any moment of the Past, has its removals held, and why says so; what
 // it adds goes through. What is held stays held, however the proposal changes, until it is back in the proposal or is
 // accepted. A prefix that another peer has in the proposal has moved and is not lost; nor is a peer that came back
@@ -252,8 +252,13 @@ func (g Guard) tooFew(inForce []wgquick.Peer, rs []removal, t taken) string {
 			return what + " of the last " + strings.Replace(g.Window.String(), "m0s", "m", 1)
 		}
 	}
-	if len(t.peers) == 0 {
+	has := func(p wgquick.Peer) bool { return len(p.AllowedIPs) > 0 }
+	loses := func(r removal) bool { return len(r.prefixes) > 0 && !waits[r.peer.PublicKey] }
+	switch {
+	case len(t.peers) == 0:
 		return "the last peer"
+	case !slices.ContainsFunc(t.peers, has) && slices.ContainsFunc(rs, loses):
+		return "the last prefix"
 	}
 	return ""
 }
