@@ -45,9 +45,14 @@ func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 	if _, err := f.write(next); err != nil {
 		return nil, err
 	}
+	now.PublicKey = f.inForce.config.Interface.PrivateKey.Public()
 	now.Held, now.HeldWhy = next.held, next.heldWhy(now.HeldWhy)
+	why := ""
+	if now.HeldWhy != "" {
+		why = " (" + now.HeldWhy + ")"
+	}
 	for _, h := range now.Held {
-		said = append(said, fmt.Sprintf("held, as it came later (%s): %s; let go by: wg-apply accept %s", now.HeldWhy, h, name))
+		said = append(said, fmt.Sprintf("held, as it came later%s: %s; let go by: wg-apply accept %s", why, h, name))
 	}
 	return said, i.save(now)
 }

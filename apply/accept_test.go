@@ -1,9 +1,9 @@
 package apply
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,6 +89,25 @@ func TestAcceptOfWhatCouldNotBeCompared(t *testing.T) {
 				t.Errorf("%d peers: what nobody has seen is accepted", n)
 			}
 		})
+	}
+}
+
+// Where nothing is held there is nothing to accept, also the second time.
+func TestAcceptOfNothing(t *testing.T) {
+	h, _, propose := housePast(t)
+	propose(1, 40)
+	propose(21, 40)
+	before := h.inForcePicture(t)
+	for range 2 {
+		if said, err := h.Accept(t.Context(), "wg0"); err != nil || len(said) > 0 {
+			t.Errorf("%q, %v", said, err)
+		}
+	}
+	if !slices.Equal(h.inForcePicture(t), before) {
+		t.Error("something changes")
+	}
+	if held := propose(31, 40); held != 10 {
+		t.Errorf("the past is forgotten for nothing: %d held", held)
 	}
 }
 
@@ -283,35 +302,4 @@ func TestUptime(t *testing.T) {
 	if got := (Config{}).uptime().Sub(time.Unix(0, 0)); got < since || got > since+time.Hour {
 		t.Errorf("%s, and the machine says %s", got, since)
 	}
-}
-
-// A file system that is full keeps nobody waiting who takes nothing away, and costs nobody anything.
-func TestDeviceRunDirThatIsFull(t *testing.T) {
-	m := newMachine(t, "hub")
-	m.Run(t, "sh", "-c", "mkdir -p /run/wg-kube && mount -t tmpfs -o size=4k none /run/wg-kube")
-	put := func(from, to int) {
-		t.Helper()
-		m.Write(t, "/run/proposals/next", rendered(t, numbers(from, to)...), 0o640)
-		m.Run(t, "mv", "/run/proposals/next", "/run/proposals/wg0.conf")
-	}
-	has := func(n int) {
-		t.Helper()
-		m.eventually(t, fmt.Sprint(n, " peers"), fmt.Sprintf(`test "$(wg show wg0 peers | wc -l)" = %d`, n))
-	}
-	daemon := m.start(t, "--proposed", "wg0")
-	for n := 9; n <= 12; n++ {
-		put(1, n)
-		has(n)
-	}
-	put(5, 13)
-	has(13)
-	m.Run(t, "mount", "-o", "remount,size=1m", "/run/wg-kube")
-	has(9)
-	if log := daemon.Log(); strings.Count(log, "wg0.past: write: no space left on device; until what was in force can be measured by, nothing of it goes") != 1 {
-		t.Errorf("it is not said once:\n%s", log)
-	}
-	put(9, 13)
-	m.eventually(t, "what has gone counts", `grep -q '8 of 9 peers of the last 10m would go' /run/wg-kube/wg0.json`)
-	must(t, daemon.Kill())
-	daemon.Exit(t, 5*time.Second)
 }

@@ -4,6 +4,10 @@ import (
 	"testing"
 
 	"wg-kube/internal/lab"
+	"wg-kube/internal/lab/trace"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) {
+	trace.Main()
+	lab.Main(m)
+}
