@@ -91,3 +91,19 @@ func TestImageHoldsTheProgramsAlone(t *testing.T) {
 		}
 	}
 }
+
+// What calls methods by names that the linker does not see, as text/template does, is linked with every method of every
+// type. It makes wg-apply a third larger, and most of a small program is in memory.
+func TestMethodsThatNobodyCallsAreNotLinked(t *testing.T) {
+	const uncalled = "net/http.(*Request).MultipartReader"
+	for _, name := range []string{"wg-apply", "wg-render"} {
+		program, err := elf.Open(lab.Build(t, "wg-kube/cmd/"+name))
+		must(t, err)
+		defer program.Close()
+		symbols, err := program.Symbols()
+		must(t, err)
+		if slices.ContainsFunc(symbols, func(s elf.Symbol) bool { return s.Name == uncalled }) {
+			t.Errorf("%s has %s: \"go build -ldflags=-dumpdep\" shows what needs it as <ReflectMethod>", name, uncalled)
+		}
+	}
+}

@@ -3,7 +3,7 @@ package wgquick
 import "strings"
 
 // key is one thing that a section may say. To teach this package a key, add its row here,
-// its field to Interface or Peer, and its line to wgquick.conf.tmpl.
+// its field to Interface or Peer, and its line to marshal.go.
 type key struct {
 	section string
 	name    string

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A key with a row in the table and no line in the template would be read and never written.
+// A key with a row in the table that Marshal does not know would be read and never written.
 func TestEveryKeyIsWritten(t *testing.T) {
 	text, err := os.ReadFile("../../testdata/wgquick/full.conf")
 	if err != nil {

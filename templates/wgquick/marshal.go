@@ -2,23 +2,13 @@ package wgquick
 
 import (
 	"bytes"
-	_ "embed"
+	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
-	"text/template"
 	"time"
 )
-
-//go:embed wgquick.conf.tmpl
-var fileText string
-
-var fileTemplate = template.Must(template.New("wgquick.conf").Funcs(template.FuncMap{
-	"prefixes": joinPrefixes,
-	"words":    func(s []string) string { return strings.Join(s, ", ") },
-}).Parse(fileText))
 
 // Marshal writes the file. It parses what it wrote and compares: the result means c, or there is an error.
 // The same c gives the same bytes.
@@ -28,13 +18,14 @@ func (c *Config) Marshal() ([]byte, error) {
 }
 
 // Marshal is c.Marshal, and what it read back: c with the line numbers of the file. What r read last is best the
-// file that c is to replace. The prefixes of c may not be modified any more.
+// file that c is to replace.
 func (r *Reader) Marshal(c *Config) ([]byte, *Config, error) {
-	var out bytes.Buffer
-	out.Grow(len(r.body) + 1<<10)
-	if err := r.write(&out, c); err != nil {
+	if err := c.fitComments(); err != nil {
 		return nil, nil, err
 	}
+	var out text
+	out.Grow(len(r.body) + 1<<10)
+	out.config(c)
 	if c.End {
 		out.WriteByte('\n')
 	}
@@ -53,97 +44,120 @@ func (r *Reader) Marshal(c *Config) ([]byte, *Config, error) {
 	return out.Bytes(), back, nil
 }
 
-// write writes c without an end mark.
-func (r *Reader) write(out *bytes.Buffer, c *Config) error {
-	if err := fitComments(c.Head, c.Refused); err != nil {
-		return err
-	}
-	if err := fileTemplate.ExecuteTemplate(out, "interface", c); err != nil {
-		return err
-	}
-	if err := r.writePeers(out, c.Peers); err != nil {
-		return err
-	}
-	return fileTemplate.ExecuteTemplate(out, "refused", c)
-}
-
-// written is a peer, and how it is written.
-type written struct {
-	peer Peer
-	text string
-	turn int // when it was last written
-}
-
-// writePeers writes peers. One that is as it was the last time is not written anew: a template is slow, and there may be
-// ten thousand.
-func (r *Reader) writePeers(out *bytes.Buffer, peers []Peer) error {
-	if r.written == nil {
-		r.written = make(map[PublicKey]*written, len(peers))
-	}
-	r.turn++
-	for i := range peers {
-		p := &peers[i]
-		w := r.written[p.PublicKey]
-		if w == nil || !w.peer.same(p) {
-			if err := fitComments([]string{p.Origin.Kind, p.Origin.Name, p.Origin.UID}); err != nil {
-				return err
-			}
-			from := out.Len()
-			if err := fileTemplate.ExecuteTemplate(out, "peer", textOf(p)); err != nil {
-				return err
-			}
-			w = &written{peer: *p, text: string(out.Bytes()[from:])}
-			r.written[p.PublicKey] = w
-		} else {
-			out.WriteString(w.text)
-		}
-		w.turn = r.turn
-	}
-	if len(r.written) > len(peers) {
-		maps.DeleteFunc(r.written, func(_ PublicKey, w *written) bool { return w.turn != r.turn })
-	}
-	return nil
-}
-
-// fitComments says which of the texts can stand in no comment.
-func fitComments(texts ...[]string) error {
-	for _, some := range texts {
-		for _, s := range some {
+// fitComments says what cannot stand in a comment.
+func (c *Config) fitComments() error {
+	fit := func(texts ...string) error {
+		for _, s := range texts {
 			if !fitsComment(s) {
 				return fmt.Errorf("comment: %w", bad(s, "has a character that does not belong in one"))
 			}
 		}
+		return nil
 	}
-	return nil
+	for i := range c.Peers {
+		o := &c.Peers[i].Origin
+		if err := fit(o.Kind, o.Name, o.UID); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(fit(c.Head...), fit(c.Refused...))
 }
 
-// peerText is a peer in words. An empty one is not said.
-type peerText struct {
-	Origin, Held                                                       string
-	PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive string
+// text is a file as it is written.
+//
+// It is no text/template: that calls methods by their names, so the linker keeps every method of every type, and
+// wg-apply would take two megabytes more in memory.
+type text struct{ bytes.Buffer }
+
+// config writes all but the end mark.
+func (t *text) config(c *Config) {
+	for _, comment := range c.Head {
+		if comment != "" {
+			comment = " " + comment
+		}
+		t.line("#", comment)
+	}
+	if len(c.Head) > 0 {
+		t.line()
+	}
+	t.iface(&c.Interface)
+	for i := range c.Peers {
+		t.line()
+		t.peer(&c.Peers[i])
+	}
+	if len(c.Refused) > 0 {
+		t.line()
+	}
+	for _, refusal := range c.Refused {
+		t.line("# ", refusedMark, " ", refusal)
+	}
 }
 
-func textOf(p *Peer) (t peerText) {
-	if t.Origin = p.Origin.String(); t.Origin != "" && p.Origin.UID != "" {
-		t.Origin += " " + p.Origin.UID
+func (t *text) iface(i *Interface) {
+	t.line("[Interface]")
+	if !i.PrivateKey.IsZero() {
+		t.key("PrivateKey", i.PrivateKey.Reveal())
+	}
+	t.key("Address", joinPrefixes(i.Address))
+	t.key("ListenPort", number(int(i.ListenPort)))
+	t.key("MTU", number(i.MTU))
+	if i.FwMark != 0 {
+		t.key("FwMark", fmt.Sprintf("%#x", i.FwMark))
+	}
+	t.key("Table", i.Table)
+	t.key("DNS", strings.Join(i.DNS, ", "))
+	t.key("PreUp", i.PreUp...)
+	t.key("PostUp", i.PostUp...)
+	t.key("PreDown", i.PreDown...)
+	t.key("PostDown", i.PostDown...)
+}
+
+func (t *text) peer(p *Peer) {
+	switch {
+	case p.Origin.UID != "":
+		t.line("# ", originMark, p.Origin.String(), " ", p.Origin.UID)
+	case p.Origin != Origin{}:
+		t.line("# ", originMark, p.Origin.String())
 	}
 	if !p.Held.IsZero() {
-		t.Held = p.Held.UTC().Format(time.RFC3339)
+		t.line("# ", heldMark, p.Held.UTC().Format(time.RFC3339), `, until "wg-apply accept"`)
 	}
-	t.PublicKey = p.PublicKey.String()
+	t.line("[Peer]")
+	t.line("PublicKey = ", p.PublicKey.String())
 	if !p.PresharedKey.IsZero() {
-		t.PresharedKey = p.PresharedKey.Reveal()
+		t.key("PresharedKey", p.PresharedKey.Reveal())
 	}
-	t.AllowedIPs = joinPrefixes(p.AllowedIPs)
-	t.Endpoint = p.Endpoint.String()
-	if p.PersistentKeepalive != 0 {
-		t.PersistentKeepalive = strconv.Itoa(int(p.PersistentKeepalive))
+	t.key("AllowedIPs", joinPrefixes(p.AllowedIPs))
+	t.key("Endpoint", p.Endpoint.String())
+	t.key("PersistentKeepalive", number(int(p.PersistentKeepalive)))
+}
+
+// key writes a line for each value. One that is empty is not said.
+func (t *text) key(name string, values ...string) {
+	for _, v := range values {
+		if v != "" {
+			t.line(name, " = ", v)
+		}
 	}
-	return t
+}
+
+func (t *text) line(words ...string) {
+	for _, w := range words {
+		t.WriteString(w)
+	}
+	t.WriteByte('\n')
+}
+
+// number is "" for zero, which is not said.
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 func joinPrefixes(ps []netip.Prefix) string {
-	var b []byte
+	b := make([]byte, 0, 128) // room for the few that a peer has
 	for i, p := range ps {
 		if i > 0 {
 			b = append(b, ", "...)

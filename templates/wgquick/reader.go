@@ -15,9 +15,6 @@ type Reader struct {
 	Allow  Allow
 	body   []byte  // what was read last without a fault, without an end mark
 	config *Config // what it says; nil: nothing was read yet
-
-	written map[PublicKey]*written // the peers written last
-	turn    int                    // how often any were
 }
 
 // Parse reads the file as it is now. b may not be modified any more.
