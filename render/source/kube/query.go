@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
+
+	"wg-kube/internal/retry"
 )
 
 // selector says which objects a query watches. The zero value: all.
@@ -48,11 +50,15 @@ type query[T any] struct {
 	store  atomic.Pointer[cache.Store]
 	heard  atomic.Int64        // when the server last said something, in Unix nanoseconds; zero: never
 	ends   atomic.Pointer[end] // when the server is to end the watch; nil: it has just listed the objects
+
+	streams    retry.Backoff // between two streams of all objects
+	nextStream time.Time     // not before; of the informer that streams alone
 }
 
 // start watches until stop is called or ctx is done.
 func (q *query[T]) start(ctx context.Context) {
 	ctx, q.stop = context.WithCancel(ctx)
+	q.streams = retry.Backoff{First: 800 * time.Millisecond, Last: 30 * time.Second} // no longer than client-go, where it waits
 	go q.run(ctx)
 }
 
@@ -152,7 +158,11 @@ func (q *query[T]) first(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 
 func (q *query[T]) stream(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.LabelSelector, o.FieldSelector = q.selector.labels, q.selector.fields
-	err := q.goesOn(ctx, o.SendInitialEvents != nil && *o.SendInitialEvents)
+	all := o.SendInitialEvents != nil && *o.SendInitialEvents
+	err := q.goesOn(ctx, all)
+	if err == nil && all {
+		err = q.pace(ctx)
+	}
 	var lasts time.Duration
 	if o.TimeoutSeconds != nil {
 		lasts = time.Duration(*o.TimeoutSeconds) * time.Second
@@ -163,22 +173,47 @@ func (q *query[T]) stream(ctx context.Context, o metav1.ListOptions) (watch.Inte
 		w, err = q.watch(ctx, o)
 	}
 	if err != nil {
+		if !all && forgotten(err) {
+			return nil, err // the ordinary course of a watch
+		}
 		told := q.failed(ctx, err)
-		if told != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
+		if reason := apierrors.ReasonForError(err); told != nil && (reason == metav1.StatusReasonUnknown || forgotten(err)) {
 			q.fails(told) // else the server has answered, and a list follows
 		}
 		return nil, err
 	}
 	q.ends.Store(&end{early, time.Now().Add(lasts + punctual)})
 	q.heard.Store(time.Now().UnixNano())
-	q.trouble.over(q.kind, q.what) // a list alone is not enough: it may be allowed where a watch is not
 	h := &hearing{Interface: w, events: make(chan watch.Event), stopped: make(chan struct{})}
 	var late <-chan time.Time
 	if lasts > 0 { // what stands in front of a server may not pass its end on
 		late = time.After(lasts + 2*punctual)
 	}
-	go h.run(late, func() { q.heard.Store(time.Now().UnixNano()) })
+	// A list alone is not enough, it may be allowed where a watch is not; nor is a watch that begins with an error.
+	runs := func() { q.trouble.over(q.kind, q.what) }
+	go h.run(late, runs, func(e watch.Event) {
+		q.heard.Store(time.Now().UnixNano())
+		if e.Type != watch.Error {
+			runs()
+		} else if all {
+			if told := q.failed(ctx, apierrors.FromObject(e.Object)); told != nil {
+				q.fails(told)
+			}
+		}
+	})
 	return h, nil
+}
+
+// pace waits before the next stream of all objects. client-go asks for one after the other when the server says that it
+// has forgotten too much, or does not come to the end.
+func (q *query[T]) pace(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Until(q.nextStream)):
+	}
+	q.nextStream = time.Now().Add(q.streams.Next())
+	return nil
 }
 
 // hearing is a watch of which it is known when the server last said something, bookmarks included.
@@ -189,22 +224,26 @@ type hearing struct {
 	stop    sync.Once
 }
 
-// run passes on what is said, until there is an end, it is late for one, or nobody listens.
-func (h *hearing) run(late <-chan time.Time, heard func()) {
+// run passes on what is said, until there is an end, it is late for one, or nobody listens. It calls runs after a second:
+// an error would have been said by then.
+func (h *hearing) run(late <-chan time.Time, runs func(), heard func(watch.Event)) {
 	defer close(h.events)
 	defer h.Interface.Stop()
+	second := time.After(time.Second)
 	for {
 		select {
 		case e, ok := <-h.Interface.ResultChan():
 			if !ok {
 				return
 			}
-			heard()
+			heard(e)
 			select {
 			case h.events <- e:
 			case <-h.stopped:
 				return
 			}
+		case <-second:
+			runs()
 		case <-late:
 			return
 		case <-h.stopped:

@@ -56,13 +56,15 @@ func (t *trouble) over(kind, what string) {
 	}
 }
 
-// is takes in why a request of the watch what, of that kind, failed. It returns that in words, nil if it means nothing.
+// forgotten reports whether err is that the server cannot go on from a time as long ago, or not yet there.
+func forgotten(err error) bool {
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
+}
+
+// is takes in why a request of the watch what, of that kind, failed. It returns that in words.
 func (t *trouble) is(kind, what string, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
-		return nil // the ordinary course of a watch
-	}
 	now, was := failure{reason: reasonOf(err)}, t.now[what]
 	needed := kind == "Nodes" || !denies(err)
 	err = explain(kind, now.reason, short(err))
