@@ -454,7 +454,6 @@ func TestIncumbents(t *testing.T) {
 	}
 }
 
-// TestPodCIDRsOutrank: whoever sits where a Node of the mesh is to come makes room for it, and for no other claim.
 // TestWhoCalls: nobody takes the address from which a peer calls; but a peer calls from where it likes, so a tenant's is no
 // reason to keep a Node out.
 func TestWhoCalls(t *testing.T) {
@@ -491,6 +490,64 @@ func TestWhoCalls(t *testing.T) {
 	}
 }
 
+// TestWhereASpokeIsMet: what a hub sends to where it meets a spoke must not go into the tunnel to it. So the address is not
+// the spoke's, but for one that has it already and calls from elsewhere.
+func TestWhereASpokeIsMet(t *testing.T) {
+	const at, inside = "192.0.2.23", "100.96.0.7/32"
+	met := func(from string) []Met { return []Met{{key("s"), netip.MustParseAddr(from)}} }
+	reason := func(kind, field string) string {
+		return fmt.Sprintf(`%s "192.0.2.23/32": this is where the %s is met, outside of the tunnel: claim its address inside by %s`, field, kind, field)
+	}
+	refused := "Node/s: " + reason("Node", "allowed-ips")
+	silent := node("s", "ip="+at)
+	named := node("s", "ip="+at, "endpoint="+at+":51820")
+	both := node("s", "endpoint="+at+":51820", "allowed-ips="+at+"/32,"+inside)
+	wide := node("s", "endpoint="+at+":51820", "allowed-ips=192.0.2.0/24")
+	phone := Peer{Kind: KindSecret, Name: "ns/s", UID: "1", PublicKey: key("s").String(), AllowedIPs: []string{at + "/32", inside}, Endpoint: at + ":51820"}
+	for name, tc := range map[string]struct {
+		before []wgquick.Peer
+		now    Snapshot
+		want   string   // what the peer has, and where it is met; "none": it is no peer
+		told   []string // of its claim
+	}{
+		"nobody knows yet from where it calls":    {now: Snapshot{Nodes: []Node{silent}}, want: at + "/32"},
+		"it calls from there":                     {now: Snapshot{Nodes: []Node{silent}, Met: met(at)}, before: has("s", at+"/32"), want: "", told: []string{refused}},
+		"it still does":                           {now: Snapshot{Nodes: []Node{silent}, Met: met(at)}, before: has("s"), want: "", told: []string{refused}},
+		"it calls from elsewhere":                 {now: Snapshot{Nodes: []Node{silent}, Met: met("198.51.100.1")}, before: has("s"), want: at + "/32"},
+		"it says that it is met there":            {now: Snapshot{Nodes: []Node{named}}, want: "none", told: []string{refused}},
+		"and has an address inside":               {now: Snapshot{Nodes: []Node{both}}, want: inside + " " + at + ":51820", told: []string{refused}},
+		"and calls from there":                    {now: Snapshot{Nodes: []Node{both}, Met: met(at)}, before: has("s", at+"/32", inside), want: inside + " " + at + ":51820", told: []string{refused}},
+		"it says so, and has had the address":     {now: Snapshot{Nodes: []Node{named}}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
+		"it says so, and calls from elsewhere":    {now: Snapshot{Nodes: []Node{named}, Met: met("198.51.100.1")}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
+		"it is met inside of what lies behind it": {now: Snapshot{Nodes: []Node{wide}}, want: "192.0.2.0/24", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.0/24, which this Node claims`}},
+		"a tenant's":                              {now: Snapshot{Peers: []Peer{phone}}, want: inside + " " + at + ":51820", told: []string{"Secret/ns/s: " + reason("Secret", "allowed-ips")}},
+		"it cannot be read":                       {now: Snapshot{Unread: []string{"Node/s"}}, before: has("s"), want: "", told: []string{"Node/s: it cannot be read; what it had stays"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, rejections := build(t, us(Hub), tc.now, &wgquick.Config{Peers: tc.before}, Policy{Prefix: kubePrefix})
+			got := "none"
+			for _, p := range c.Peers {
+				got = strings.Trim(fmt.Sprint(p.AllowedIPs), "[]")
+				if !p.Endpoint.IsZero() {
+					got += " " + p.Endpoint.String()
+				}
+			}
+			if got != tc.want {
+				t.Errorf("it has %q, want %q", got, tc.want)
+			}
+			if diff := cmp.Diff(tc.told, lines(rejections)); diff != "" {
+				t.Errorf("refused (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// has is the peer of a Node in the last proposal.
+func has(name string, cidrs ...string) []wgquick.Peer {
+	return []wgquick.Peer{{Origin: wgquick.Origin{Kind: KindNode, Name: name, UID: "uid-" + name}, PublicKey: key(name), AllowedIPs: prefixes(cidrs...)}}
+}
+
+// TestPodCIDRsOutrank: whoever sits where a Node of the mesh is to come makes room for it, and for no other claim.
 func TestPodCIDRsOutrank(t *testing.T) {
 	p := Policy{Prefix: kubePrefix}
 	squatters := Snapshot{

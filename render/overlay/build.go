@@ -129,14 +129,14 @@ func same(a, b []wgquick.Peer) bool {
 // before incumbents, may find room or a key then. The next round starts from the peers of this one. Of those nobody drops
 // out any more, a key is changed once, what is lost is lost once, and podCIDRs that were given stay: there is an end.
 func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
-	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}, budget: newBudget(p)}
+	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}, budget: newBudget(p), callers: callers(s.Met)}
 	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
 	if self.Role == Mesh {
 		j.held = j.budget.all.withPrefixes(last)
 	}
 	kept := j.keep(unreadPeers(self, s, last), static)
-	j.writeMet(s.Met, candidates, kept)
+	j.writeMet(candidates, kept)
 	slices.SortFunc(candidates, byPrecedence)
 	for _, c := range candidates {
 		j.seatKey(c)
@@ -307,18 +307,23 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 	}
 }
 
-// writeMet notes from where those call that want to be peers, or are kept. Of several behind one address the
-// first of them by precedence and name.
-func (j *judge) writeMet(met []Met, candidates []*candidate, kept []wgquick.Peer) {
-	if len(met) == 0 {
+// callers is from where each key calls.
+func callers(met []Met) map[wgquick.PublicKey]netip.Addr {
+	from := make(map[wgquick.PublicKey]netip.Addr, len(met))
+	for _, m := range met {
+		from[m.PublicKey] = m.Addr.Unmap()
+	}
+	return from
+}
+
+// writeMet notes from where those call that want to be peers, or are kept. Of several behind one address the first of them
+// by precedence and name.
+func (j *judge) writeMet(candidates []*candidate, kept []wgquick.Peer) {
+	if len(j.callers) == 0 {
 		return
 	}
-	callers := make(map[wgquick.PublicKey]netip.Addr, len(met))
-	for _, m := range met {
-		callers[m.PublicKey] = m.Addr.Unmap()
-	}
 	write := func(k wgquick.PublicKey, o wgquick.Origin) {
-		a, ok := callers[k]
+		a, ok := j.callers[k]
 		if !ok {
 			return
 		}

@@ -31,6 +31,7 @@ type candidate struct {
 	lastGoodEndpoint bool
 	lastGoodPrefixes map[netip.Prefix]bool
 
+	calls    bool // from what it claims
 	admitted bool
 	key      wgquick.PublicKey
 	keyHeld  bool // by another, when c wanted it
@@ -240,6 +241,10 @@ func (j *judge) hearPrefixes(c *candidate, s *said) bool {
 		if why == "" && swallows(c, p) {
 			cause, why = Loop, fmt.Sprintf("covers %s, where this %s is reached", c.wantEndpoint.Addr(), c.origin.Kind)
 		}
+		if why == "" && j.meets(c, p) {
+			cause, why = Loop, fmt.Sprintf("this is where the %s is met, outside of the tunnel: claim its address inside by %s",
+				c.origin.Kind, s.words.allowedIPs)
+		}
 		switch {
 		case why == "":
 			c.wantPrefixes = append(c.wantPrefixes, p)
@@ -249,7 +254,35 @@ func (j *judge) hearPrefixes(c *candidate, s *said) bool {
 	}
 	j.rejections = append(j.rejections, fewer(refused)...)
 	j.ownLoop(c)
-	return len(c.wantPrefixes) > 0 || c.relation == asHub
+	return len(c.wantPrefixes) > 0 || c.mayBeBare()
+}
+
+// mayBeBare reports whether c is a peer without any prefix: a hub stands by; and if who calls from what it claims were no
+// peer, it would not call any more, and so be granted that again.
+func (c *candidate) mayBeBare() bool { return c.relation == asHub || c.calls }
+
+// meets reports whether p is just the address at which we meet the spoke c: the tunnel's own packets would go into
+// the tunnel. That is from where it calls, or else its endpoint. Who calls from elsewhere, or has p already, goes without
+// the endpoint.
+func (j *judge) meets(c *candidate, p netip.Prefix) bool {
+	if c.relation != asSpoke || !p.IsSingleIP() {
+		return false
+	}
+	if from, calls := j.callers[c.wantKey]; calls {
+		c.calls = c.calls || from == p.Addr()
+		return from == p.Addr()
+	}
+	if c.wantEndpoint.Addr() != p.Addr() {
+		return false
+	}
+	if !c.holdsPrefix(p) {
+		return true
+	}
+	if c.lastGoodPrefixes == nil {
+		c.lastGoodPrefixes = make(map[netip.Prefix]bool)
+	}
+	c.lastGoodPrefixes[p] = true // once it is lost it is not asked for
+	return false
 }
 
 // byDefault is what c claims without a word: its InternalIPs. A mate claims its podCIDRs as well, and whatever else it

@@ -116,6 +116,7 @@ type judge struct {
 	self       Self
 	policy     Policy
 	ledger     ledger
+	callers    map[wgquick.PublicKey]netip.Addr
 	met        bart.Table[wgquick.Origin] // who calls from there: what the device has seen, so it evicts nobody
 	budget     budget
 	ranges     map[netip.Prefix]bool // of the hubs in the last proposal: failover moves them between hubs
@@ -239,7 +240,7 @@ func (j *judge) admit(c *candidate) bool {
 			}
 		}
 	}
-	if c.relation != asHub && len(c.prefixes) == 0 || c.relation == neighbour && !reached {
+	if !c.mayBeBare() && len(c.prefixes) == 0 || c.relation == neighbour && !reached {
 		j.releaseKey(c)
 		return false
 	}

@@ -73,7 +73,7 @@ func (j *judge) keep(unread, static []wgquick.Peer) (kept []wgquick.Peer) {
 				given[p] = true
 			}
 		}
-		if c.relation != asHub && len(c.prefixes) == 0 {
+		if c.relation != asHub && len(c.prefixes) == 0 && len(peer.AllowedIPs) > 0 {
 			continue
 		}
 		j.grantKey(c, k)
