@@ -27,6 +27,7 @@ type publisher struct {
 	said    said
 	want    chan marks  // with room for the newest
 	last    marks       // that was offered: what is left out since is to go
+	out     bool        // somebody took our own Node out
 	done    atomic.Bool // it worked once since the start, so that nothing is left of what an earlier run published
 }
 
@@ -52,6 +53,12 @@ func newPublisher(to Publisher, c Config) *publisher {
 func (p *publisher) offer(self overlay.Self, own overlay.Node) {
 	if self.PublicKey.IsZero() {
 		return // nobody can peer with it, and the key that the Node has may be right
+	}
+	if out := overlay.TakenOut(self, own, p.policy); out != p.out {
+		if p.out = out; out {
+			p.log.Warn("own Node has our key and no label: somebody took it out of the overlay, and can put it back",
+				"op", "publish")
+		}
 	}
 	labels, annotations := overlay.Publish(self, own, p.policy)
 	now := marks{labels, annotations}

@@ -466,6 +466,31 @@ func TestFolderOfProposalsThatIsNotThere(t *testing.T) {
 	b.logged("not proposed", 1)
 }
 
+// TestWhoIsTakenOutStaysOut: whoever takes the label off a Node is heard, until it is put back.
+func TestWhoIsTakenOutStaysOut(t *testing.T) {
+	log := &lab.Log{}
+	p := newPublisher(nil, Config{Policy: overlay.Policy{Prefix: prefix}, Log: slog.New(slog.NewTextHandler(log, nil))})
+	key, _ := wgquick.ParsePublicKey(aliceKey)
+	self := overlay.Self{Node: "s", Role: overlay.Spoke, PublicKey: key}
+	for _, tc := range []struct {
+		labels map[string]string
+		want   string
+	}{
+		{map[string]string{prefix + "peer": "true"}, "true"},
+		{nil, ""},
+		{map[string]string{"other": "true"}, ""},
+		{map[string]string{prefix + "peer": "true"}, "true"},
+	} {
+		p.offer(self, overlay.Node{Name: "s", Labels: tc.labels, Annotations: map[string]string{prefix + "public-key": aliceKey}})
+		if m := <-p.want; m.labels[prefix+"peer"] != tc.want {
+			t.Errorf("%v: it is to have %v", tc.labels, m.labels)
+		}
+	}
+	if n := strings.Count(log.String(), "took it out"); n != 1 {
+		t.Errorf("that is said %d times:\n%s", n, log)
+	}
+}
+
 func TestPublish(t *testing.T) {
 	b := newBench(t)
 	c := newCluster(overlay.Node{Name: "hub-1", ExternalIPs: []netip.Addr{netip.MustParseAddr("203.0.113.7")}})

@@ -22,17 +22,18 @@ func Publish(self Self, own Node, p Policy) (labels, annotations map[string]stri
 	}
 	set(AnnotationPublicKey, self.PublicKey.String())
 	set(AnnotationAllowedIPs, advertised(self))
+	if self.Role != Hub && !TakenOut(self, own, p) {
+		labels[p.Prefix+LabelPeer] = "true"
+	}
 	switch self.Role {
 	case Hub:
 		labels[p.Prefix+LabelHub] = "true"
 		set(AnnotationEndpoint, endpoint(self, own.ExternalIPs))
 		return labels, annotations
 	case Mesh:
-		labels[p.Prefix+LabelPeer] = "true"
 		set(AnnotationEndpoint, cmp.Or(endpoint(self, own.ExternalIPs), endpoint(self, own.InternalIPs)))
 		return labels, annotations
 	}
-	labels[p.Prefix+LabelPeer] = "true"
 	if self.Site != "" {
 		labels[p.Prefix+LabelSite] = self.Site
 	}
@@ -43,6 +44,13 @@ func Publish(self Self, own Node, p Policy) (labels, annotations map[string]stri
 		set(AnnotationVPCIP, self.VPCIP.String())
 	}
 	return labels, annotations
+}
+
+// TakenOut reports whether somebody took the label off our own Node, which is no hub: key and label are published
+// at once, and the key is still there. Only who took the label off puts it back.
+func TakenOut(self Self, own Node, p Policy) bool {
+	t := newTopology(self, &own, p.Prefix)
+	return self.Role != Hub && own.Annotations[p.Prefix+AnnotationPublicKey] != "" && !t.peer(&own) && !t.hub(&own)
 }
 
 func advertised(self Self) string {

@@ -17,6 +17,8 @@ func TestPublish(t *testing.T) {
 	toldMesh := ourMesh()
 	toldMesh.Endpoint, toldMesh.AllowedIPs = netip.MustParseAddrPort("198.51.100.1:443"), prefixes("10.9.0.0/24")
 	spoke := Self{Role: Spoke, Address: prefixes("100.96.0.2/16")}
+	taken := Node{Annotations: map[string]string{"p/public-key": key("us").String()}}
+	wasHub := Node{Annotations: taken.Annotations, Labels: map[string]string{"p/hub": "true"}}
 	for name, tc := range map[string]struct {
 		self                Self
 		own                 Node
@@ -45,6 +47,13 @@ func TestPublish(t *testing.T) {
 			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
 		"a spoke of no site": {Self{Role: Spoke, Address: prefixes("100.96.0.2/16"), VPCIP: netip.MustParseAddr("172.31.0.9")}, own,
 			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
+		"a spoke whose label somebody took off": {spoke, taken, map[string]string{}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
+		"a spoke that was a hub": {spoke, wasHub,
+			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
+		"a mesh node whose label somebody took off": {toldMesh, taken, map[string]string{},
+			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "10.9.0.0/24", "p/endpoint": "198.51.100.1:443"}},
+		"a hub whose label somebody took off": {bare, taken,
+			map[string]string{"p/hub": "true"}, map[string]string{"p/allowed-ips": "100.96.0.0/16,100.96.0.1/32,fd96::/64,fd96::1/128"}},
 		"a spoke of a site": {ourSite(), own,
 			map[string]string{"p/peer": "true", "p/site": "lab"},
 			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.9.9/32,10.9.0.0/24", "p/vpc-ip": "172.31.0.9"}},
