@@ -189,6 +189,9 @@ func (i *iface) lookUpAgain(ctx context.Context, live plan.Live) {
 // means gives c its meaning, on this machine as it is now. path is the file that faults are put down to. What comes
 // from a proposal is of many, and none of them is to pay for another; what a person wrote is one whole, as it is for
 // wg-quick.
+//
+// What a prefix costs by holding an endpoint is measured like what a proposal drops: where too much of what is there
+// would go, or anything that is held, it is the endpoints that are left out.
 func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[string]netip.AddrPort, path string) (plan.Most, error) {
 	u, err := i.System.Underlay(ctx, i.name, withAddresses(c, resolved))
 	if err != nil {
@@ -196,7 +199,12 @@ func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[strin
 	}
 	u.Resolved = resolved
 	if Ours(c) {
-		most, err := plan.WantMost(c, i.name, u)
+		most, err := plan.WantMost(c, i.name, u, plan.Kept{})
+		if err == nil && len(most.Refused) > 0 {
+			if was := i.there(c); i.files.guard.costs(c, most.Config, was) {
+				most, err = plan.WantMost(c, i.name, u, kept(c, was))
+			}
+		}
 		most.Refused = inFile(path, most.Refused)
 		return most, faultsIn(path, err)
 	}
@@ -205,6 +213,22 @@ func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[strin
 	most := plan.Most{Config: c, Want: want}
 	errors.As(err, &most.Refused)
 	return most, err
+}
+
+// there is what is there that c, or what the machine makes of it, may cost something: what was in force within the
+// window, and last what is. A file in force is all there is itself.
+func (i *iface) there(c *wgquick.Config) (was [][]wgquick.Peer) {
+	inForce := i.files.inForce.config
+	switch inForce {
+	case c:
+		return [][]wgquick.Peer{c.Peers}
+	case nil:
+		inForce = &wgquick.Config{}
+	}
+	for _, m := range i.files.past.moments {
+		was = append(was, m.peers)
+	}
+	return append(was, inForce.Peers)
 }
 
 // withAddresses is c with the addresses of the names that are resolved.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"wg-kube/apply/plan"
 	"wg-kube/templates/status"
 	"wg-kube/templates/wgquick"
 )
@@ -289,6 +290,35 @@ func (g Guard) shrinks(peers []wgquick.Peer, rs []removal, waits map[wgquick.Pub
 		return fmt.Sprintf("%d of %d prefixes", lost, prefixes)
 	}
 	return ""
+}
+
+// costs reports whether the machine leaves too little of what was there, most being what it can have of next; or not
+// all that is held.
+func (g Guard) costs(next, most *wgquick.Config, was [][]wgquick.Peer) bool {
+	t, last := takenBy(most), was[len(was)-1]
+	g.Past = was
+	return g.tooFew(last, t.from(last), t) != "" ||
+		slices.ContainsFunc(t.from(next.Peers), func(r removal) bool { return !r.peer.Held.IsZero() })
+}
+
+// kept is what is not to go for the sake of an endpoint in next: every prefix that was there or is held, and every peer
+// that was there and is not held.
+func kept(next *wgquick.Config, was [][]wgquick.Peer) plan.Kept {
+	k := plan.Kept{Prefixes: map[netip.Prefix]bool{}, Peers: map[wgquick.PublicKey]bool{}}
+	for _, peers := range was {
+		for i := range peers {
+			k.Peers[peers[i].PublicKey] = true
+			for _, a := range peers[i].AllowedIPs {
+				k.Prefixes[a] = true
+			}
+		}
+	}
+	for i := range next.Peers {
+		if p := &next.Peers[i]; !p.Held.IsZero() {
+			delete(k.Peers, p.PublicKey)
+		}
+	}
+	return k
 }
 
 // hold puts what waits back into next, and returns what of it is held, in the order of that file. since is for what

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,9 @@ func TestDeviceARendererThatLies(t *testing.T) {
 		}, "too many faults"},
 		{"half of a file", func(t *testing.T) { put(t, honest[:len(honest)/2]) }, "cut short or edited"},
 		{"nothing at all", func(t *testing.T) { put(t, "") }, "no .Interface. section"},
+		{"endpoints that nobody's prefixes can stand beside", func(t *testing.T) {
+			put(t, complete(regexp.MustCompile(`(?m)^AllowedIPs = (.*)/32$`).ReplaceAllString(body, "$0\nEndpoint = $1:1")))
+		}, "lies in 10.0.0.1/32, which was there before"},
 		{"no peer", func(t *testing.T) { put(t, rendered(t)) }, `"held"`},
 		{"no file", func(t *testing.T) { lie(t, "rm -f wg0.conf") }, ""},
 		{"no folder", func(t *testing.T) { m.Run(t, "mv", folder, folder+".away"); m.Run(t, "mkdir", "-m", "0", folder) }, ""},

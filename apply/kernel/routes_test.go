@@ -79,7 +79,7 @@ func TestIPv6Off(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			most, err := plan.WantMost(c, "wg0", u)
+			most, err := plan.WantMost(c, "wg0", u, plan.Kept{})
 			if err != nil {
 				t.Fatal(err)
 			}

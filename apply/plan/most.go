@@ -15,13 +15,20 @@ type Most struct {
 	Refused wgquick.Faults  // what is left out, and why, in the order of the lines
 }
 
+// Kept is what is not left out for the sake of an endpoint, nor of a claim beside it.
+type Kept struct {
+	Prefixes map[netip.Prefix]bool      // that hold an endpoint: it is the endpoint that goes
+	Peers    map[wgquick.PublicKey]bool // with the last of their prefixes gone, they stay
+}
+
 // WantMost is Want for a file in which many have had their say: what one of them cannot have costs no other anything.
 // A prefix that is at fault is left out, from whoever lists it, and with the last of its prefixes a peer; and of an
-// endpoint inside the subnet of an Address, the endpoint. The error is wgquick.Faults about the file as a whole.
-func WantMost(c *wgquick.Config, iface string, u Underlay) (Most, error) {
+// endpoint inside the subnet of an Address, or in a prefix that is kept, the endpoint. The error is wgquick.Faults about
+// the file as a whole.
+func WantMost(c *wgquick.Config, iface string, u Underlay, keep Kept) (Most, error) {
 	m := Most{Config: c}
 	for { // a prefix that goes may leave what it covered to a wider one
-		want, found := read(m.Config, iface, u)
+		want, found := read(m.Config, iface, u, keep)
 		if len(found) == 0 {
 			m.Want = want
 			slices.SortStableFunc(m.Refused, func(a, b wgquick.Fault) int { return cmp.Compare(a.Line, b.Line) })
@@ -31,12 +38,12 @@ func WantMost(c *wgquick.Config, iface string, u Underlay) (Most, error) {
 			return Most{}, inOrderOfLines(found)
 		}
 		m.Refused = append(m.Refused, inOrderOfLines(found)...)
-		m.Config = without(m.Config, found)
+		m.Config = without(m.Config, found, keep)
 	}
 }
 
 // without is c without what is at fault.
-func without(c *wgquick.Config, found []fault) *wgquick.Config {
+func without(c *wgquick.Config, found []fault, keep Kept) *wgquick.Config {
 	prefixes, endpoints := map[netip.Prefix]bool{}, map[wgquick.PublicKey]bool{}
 	for _, f := range found {
 		if f.prefix.IsValid() {
@@ -53,7 +60,7 @@ func without(c *wgquick.Config, found []fault) *wgquick.Config {
 		if endpoints[p.PublicKey] {
 			p.Endpoint = wgquick.Endpoint{}
 		}
-		if had == 0 || len(p.AllowedIPs) > 0 {
+		if had == 0 || len(p.AllowedIPs) > 0 || keep.Peers[p.PublicKey] {
 			left.Peers = append(left.Peers, p)
 		}
 	}

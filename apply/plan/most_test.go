@@ -44,7 +44,7 @@ func TestWantMost(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, u := parse(t, tt.file), readUnderlay(t, tt.underlay)
-			most, err := WantMost(c, "wg0", u)
+			most, err := WantMost(c, "wg0", u, Kept{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,9 +73,33 @@ func TestWantMost(t *testing.T) {
 	}
 }
 
+// What is kept is not left out for an endpoint, but for a route of somebody else it is.
+func TestWantMostKeeps(t *testing.T) {
+	const head = "[Interface]\nAddress = 10.0.0.1/24\n[Peer]\nPublicKey = aAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+	a := parse(t, head).Peers[0].PublicKey
+	keep := Kept{
+		Prefixes: map[netip.Prefix]bool{netip.MustParsePrefix("10.1.0.0/16"): true, netip.MustParsePrefix("10.3.0.0/16"): true},
+		Peers:    map[wgquick.PublicKey]bool{a: true},
+	}
+	c := parse(t, head+"AllowedIPs = 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16\nEndpoint = 10.1.0.9:1\n"+
+		"[Peer]\nPublicKey = bAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nEndpoint = 10.2.0.9:1\n")
+	most, err := WantMost(c, "wg0", readUnderlay(t, "route 10.3.0.0/16 docker0 0"), keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := parse(t, head+"AllowedIPs = 10.1.0.0/16\n[Peer]\nPublicKey = bAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nEndpoint = 10.2.0.9:1\n")
+	if !most.Config.SameMeaning(left) {
+		b, _ := most.Config.Marshal()
+		t.Errorf("left is\n%s", b)
+	}
+	if most, err = WantMost(c, "wg0", readUnderlay(t, "route 10.1.0.0/16 docker0 0\nroute 10.2.0.0/16 docker0 0\nroute 10.3.0.0/16 docker0 0"), keep); err != nil || len(most.Config.Peers) != 2 {
+		t.Errorf("%d peers: one that was there goes with its prefixes, %v", len(most.Config.Peers), err)
+	}
+}
+
 func TestWantMostKeepsTheInterfaceWhole(t *testing.T) {
 	c := parse(t, "[Interface]\nAddress = fd00::1/64\n[Peer]\nPublicKey = aAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nAllowedIPs = fd00:1::/64\n")
-	_, err := WantMost(c, "wg0", Underlay{NoIPv6: true})
+	_, err := WantMost(c, "wg0", Underlay{NoIPv6: true}, Kept{})
 	if faults, ok := err.(wgquick.Faults); !ok || len(faults) != 2 {
 		t.Errorf("%v", err)
 	}
@@ -91,7 +115,7 @@ func TestWantMostEnds(t *testing.T) {
 		}
 		c.Peers = append(c.Peers, p)
 	}
-	most, err := WantMost(c, "wg0", Underlay{})
+	most, err := WantMost(c, "wg0", Underlay{}, Kept{})
 	if err != nil || len(most.Config.Peers) != 0 || len(most.Refused) != 25 {
 		t.Errorf("%d peers left, %d refused, %v", len(most.Config.Peers), len(most.Refused), err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"wg-kube/templates/wgquick"
 )
@@ -28,7 +29,7 @@ const (
 //
 // An endpoint that is a name and not resolved yet counts for nothing: not for the MTU, not as a conflict.
 func Want(c *wgquick.Config, iface string, u Underlay) (Desired, error) {
-	w, found := read(c, iface, u)
+	w, found := read(c, iface, u, Kept{})
 	switch {
 	case len(found) == 0:
 		return w, nil
@@ -39,8 +40,8 @@ func Want(c *wgquick.Config, iface string, u Underlay) (Desired, error) {
 }
 
 // read gives a file the meaning that it would have without its faults.
-func read(c *wgquick.Config, iface string, u Underlay) (Desired, []fault) {
-	r := reader{file: iface + ".conf", config: c, underlay: u}
+func read(c *wgquick.Config, iface string, u Underlay, keep Kept) (Desired, []fault) {
+	r := reader{file: iface + ".conf", config: c, underlay: u, keep: keep}
 	w := Desired{
 		Interface:  iface,
 		ListenPort: c.Interface.ListenPort,
@@ -84,6 +85,7 @@ type reader struct {
 	file     string
 	config   *wgquick.Config
 	underlay Underlay
+	keep     Kept
 	owner    map[netip.Prefix]int // of an allowed prefix: index in config.Peers
 	faults   []fault
 }
@@ -336,6 +338,13 @@ func (r *reader) swallowed(w Desired) {
 		}
 	}
 	blamed := make(map[netip.Prefix]bool) // of the peers' prefixes, once each
+	line := sync.OnceValue(func() map[wgquick.PublicKey]int {
+		all := make(map[wgquick.PublicKey]int, len(r.config.Peers))
+		for _, p := range r.config.Peers {
+			all[p.PublicKey] = p.Line
+		}
+		return all
+	})
 	for _, p := range w.Peers {
 		if !p.Endpoint.IsValid() {
 			continue
@@ -350,10 +359,16 @@ func (r *reader) swallowed(w Desired) {
 			continue
 		}
 		who := cmp.Or(p.Name, p.PublicKey.String())
-		if _, ok := r.owner[in]; ok {
+		switch _, ok := r.owner[in]; {
+		case r.keep.Prefixes[in]:
+			r.faults = append(r.faults, fault{peer: p.PublicKey, Fault: wgquick.Fault{
+				File: r.file, Line: line()[p.PublicKey], Section: "Peer", Peer: who, Key: "Endpoint",
+				Msg: fmt.Sprintf("%q: lies in %s, which was there before, and no narrower route leads there outside of %s", p.Endpoint, in, w.Interface),
+			}})
+		case ok:
 			blamed[in] = true
 			r.prefixFault(in, "holds the endpoint %s of %s, and no narrower route leads there outside of %s", p.Endpoint, who, w.Interface)
-		} else {
+		default:
 			r.interfaceFault("Address", "the subnet %s holds the endpoint %s of %s, and no narrower route leads there outside of %s", in, p.Endpoint, who, w.Interface)
 			r.faults[len(r.faults)-1].peer = p.PublicKey
 		}
