@@ -260,10 +260,14 @@ func (d *draft) letGo(proposal string) {
 	d.held = still
 }
 
-// writeDown gives a draft the form of a file.
+// writeDown gives a draft the form of a file, if that is one that can be read again: it is larger than the proposal.
 func (f *files) writeDown(d *draft) (err error) {
 	if d.b, d.config, err = f.inForceReader.Marshal(d.config); err != nil {
 		return fmt.Errorf("%s: %w", f.proposalPath, err)
+	}
+	if len(d.b) > wgquick.MaxSize {
+		return fmt.Errorf("%s: not taken: with what is held the file in force has %d bytes, more than the %d that are read",
+			f.proposalPath, len(d.b), wgquick.MaxSize)
 	}
 	return nil
 }

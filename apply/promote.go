@@ -94,7 +94,7 @@ func Promote(inForce, proposal *wgquick.Config, g Guard) (next *wgquick.Config, 
 			Line:       proposal.Interface.Line,
 		},
 		Peers:   slices.Clone(proposal.Peers),
-		Refused: proposal.Refused,
+		Refused: passedOn(proposal.Refused),
 		End:     true,
 	}
 	if len(next.Interface.Address) == 0 && len(inForce.Interface.Address) > 0 {
@@ -377,5 +377,16 @@ func fileHead(from string, proposal []string) []string {
 	if len(proposal) > 0 && proposal[0] == wgquick.ProposalHead {
 		proposal = proposal[1:]
 	}
-	return append(head, proposal...)
+	return append(head, passedOn(proposal)...)
+}
+
+// passedOn is as much of what a proposal says in comments as wg-render ever does, and a little more: the rest is not for
+// people.
+func passedOn(comments []string) []string {
+	const lines, bytes = 128, 2048
+	long := func(s string) bool { return len(s) > bytes }
+	if len(comments) > lines || slices.ContainsFunc(comments, long) {
+		comments = slices.DeleteFunc(slices.Clone(comments[:min(len(comments), lines)]), long)
+	}
+	return comments
 }

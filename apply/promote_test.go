@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -341,5 +342,42 @@ func TestPromoteBounds(t *testing.T) {
 		if got := fmt.Sprint(err); got != c.want && (err != nil || c.want != "") {
 			t.Errorf("%s: %s, want %q", name, got, c.want)
 		}
+	}
+}
+
+// Comments cost nothing but room: a proposal full of them is no larger in force than one that tells people something.
+func TestCommentsWithoutEndAreNotPassedOn(t *testing.T) {
+	c := proposal(peers(1, 2)...)
+	c.Head = append(c.Head, wgquick.ProposalHead, "For the hub.", strings.Repeat("x", 1<<20))
+	for n := range 10_000 {
+		c.Head = append(c.Head, fmt.Sprint("head ", n))
+		c.Refused = append(c.Refused, fmt.Sprint("Node/x: nothing ", n))
+	}
+	next, _, _, err := Promote(config(), c, guard)
+	must(t, err)
+	b, err := next.Marshal()
+	must(t, err)
+	if len(b) > 16<<10 || next.Head[3] != "For the hub." || len(next.Refused) < 100 {
+		t.Errorf("%d bytes, %q, %d refused", len(b), next.Head[:4], len(next.Refused))
+	}
+}
+
+// The file in force is larger than the proposal: by its head, the key, and what is held. It is never one that cannot be
+// read again.
+func TestAFileThatIsTooLargeIsNotWritten(t *testing.T) {
+	f := newHouse(t, "wg0").newIface("wg0", func() {}).files
+	c := config(peers(1, 2)...)
+	for _, tt := range []struct {
+		size int
+		says string
+	}{{wgquick.MaxSize - 1000, ""}, {wgquick.MaxSize, "not taken: with what is held the file in force has 16777"}} {
+		c.Head = []string{strings.Repeat("x", tt.size)}
+		if err := f.writeDown(&draft{config: c}); (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%d bytes: %v", tt.size, err)
+		}
+	}
+	c.Head = make([]string, 1<<20)
+	if err := f.writeDown(&draft{config: c}); err == nil || !strings.Contains(err.Error(), "more than 1048576 lines") {
+		t.Errorf("a million lines: %v", err)
 	}
 }

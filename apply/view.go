@@ -90,7 +90,7 @@ func (i *iface) viewFiles(ctx context.Context, v *View) {
 	// somebody may have taken it over by hand since.
 	f.takesProposals = i.takesProposals(i.name) || v.Proposed != "" || ours && saysNothing(v.Status)
 	if f.takesProposals && f.proposal.config != nil {
-		v.LeftOut = f.proposal.config.Refused
+		v.LeftOut = passedOn(f.proposal.config.Refused)
 	}
 	if f.proposal.missing() && ours {
 		v.Warnings = append(v.Warnings, f.proposalPath+": there is no such proposal; the interface stays as it is")
