@@ -3,14 +3,17 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"wg-kube/apply/plan"
 	"wg-kube/internal/lab"
+	"wg-kube/templates/wgquick"
 )
 
 func TestAnUnknownNameChangesNothing(t *testing.T) {
@@ -80,6 +83,75 @@ func TestReasonStaysTheSame(t *testing.T) {
 	}
 }
 
+// Names are asked for a few at a time, and those of a proposal that has too many of them not at all.
+func TestManyNames(t *testing.T) {
+	named := func(n int) (out []wgquick.Peer) {
+		for i, p := range peers(1, n) {
+			p.Endpoint = wgquick.Endpoint{Host: fmt.Sprintf("host-%d.example", i), Port: 51820}
+			out = append(out, p)
+		}
+		return out
+	}
+	var open, most, asked atomic.Int32
+	h := newHouse(t, "wg0")
+	h.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+		asked.Add(1)
+		n := open.Add(1)
+		defer open.Add(-1)
+		for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
+		}
+		time.Sleep(time.Millisecond)
+		return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
+	}
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), renderedOf(t, named(mostNames+1)...))
+	h.look(t, i, true)
+	i.names.first(t.Context(), nameWait)
+	if s := h.status(t, "wg0"); asked.Load() != 0 || h.kernel.peers("wg0") != 0 || len(s.Refused) != 1 ||
+		!strings.Contains(s.Refused[0], "257 endpoints that are names: more than 256") {
+		t.Errorf("%d questions, %d peers, %q", asked.Load(), h.kernel.peers("wg0"), s.Refused)
+	}
+	h.write(t, h.proposal("wg0"), renderedOf(t, named(mostNames)...))
+	h.look(t, i, true)
+	i.names.first(t.Context(), nameWait)
+	if h.look(t, i, true); asked.Load() != mostNames || most.Load() > lookupsAtOnce || h.kernel.peers("wg0") != mostNames {
+		t.Errorf("%d questions, %d at once, %d peers", asked.Load(), most.Load(), h.kernel.peers("wg0"))
+	}
+	h.write(t, h.inForce("wg1"), byHand(t, named(mostNames+1)...)) // root's own
+	asked.Store(0)
+	i = h.newIface("wg1", func() {})
+	h.look(t, i, true)
+	if i.names.first(t.Context(), nameWait); asked.Load() != mostNames+1 || most.Load() > lookupsAtOnce {
+		t.Errorf("by hand: %d questions, %d at once", asked.Load(), most.Load())
+	}
+}
+
+// What no resolver answers for on one interface keeps the names of another from nothing.
+func TestNamesWaitForNoOtherInterface(t *testing.T) {
+	h := newHouse(t)
+	h.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+		if host == "home.example" {
+			return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	dead := peers(1, 2*lookupsAtOnce)
+	for n := range dead {
+		dead[n].Endpoint = wgquick.Endpoint{Host: fmt.Sprintf("dead-%d.example", n), Port: 51820}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	h.newIface("wg0", func() {}).names.ask(ctx, config(dead...), nil)
+	woken := make(chan struct{}, 1)
+	other := h.newIface("wg1", func() { signal(woken) }).names
+	other.ask(ctx, config(fragment(1)), nil)
+	<-woken
+	if known, _ := other.resolved(config(fragment(1))); len(known) != 1 {
+		t.Error("not known")
+	}
+	stop()
+}
+
 // A name is asked for again when its peer should have called, and has not; and then the peer goes where it leads.
 func TestANameIsResolvedAgainWhenItsEndpointIsStale(t *testing.T) {
 	const before, after = "192.0.2.7:51820", "192.0.2.8:51820"
@@ -102,7 +174,7 @@ func TestANameIsResolvedAgainWhenItsEndpointIsStale(t *testing.T) {
 			h.write(t, h.inForce("wg0"), byHand(t, p))
 			i := h.newIface("wg0", func() { signal(woken) })
 			r <- netip.MustParseAddrPort(before).Addr()
-			i.names.ask(t.Context(), config(p))
+			i.names.ask(t.Context(), config(p), nil)
 			<-woken
 			if h.look(t, i, true); !strings.Contains(h.kernel.sent(), before) {
 				t.Error("the first address is not set")

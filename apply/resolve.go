@@ -20,6 +20,10 @@ import (
 // lookupTimeout bounds one question to the resolver.
 const lookupTimeout = 10 * time.Second
 
+// lookupsAtOnce bounds what the names of one interface take of open files and of the resolver. Each interface has its
+// own: the names of one, which may be ones that nobody answers for, are not to keep those of another waiting.
+const lookupsAtOnce = 16
+
 // names resolves the host names of the endpoints of one interface, beside everything else: nothing ever waits for
 // an answer. A name is asked for until it is known, and again when its peer is silent.
 type names struct {
@@ -29,6 +33,7 @@ type names struct {
 
 	mu    sync.Mutex
 	known map[string]*answer
+	turns chan struct{}  // one is held while a question is open; nil until anything is asked
 	asked sync.WaitGroup // first answers under way
 }
 
@@ -52,23 +57,26 @@ func (c Config) lookup() func(ctx context.Context, host string) ([]netip.Addr, e
 // errUnanswered is the error of a name before the first answer.
 var errUnanswered = errors.New("not resolved yet")
 
-// ask says which names are wanted from now on: those in the endpoints of all, of which any may be nil.
-func (n *names) ask(ctx context.Context, all ...*wgquick.Config) {
+// ask says which names are wanted from now on: those in the endpoints of both, which may be nil. Those of a proposal
+// that is not taken, as they are too many, are not.
+func (n *names) ask(ctx context.Context, inForce, proposal *wgquick.Config) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.known == nil {
-		n.known = map[string]*answer{}
+		n.known, n.turns = map[string]*answer{}, make(chan struct{}, lookupsAtOnce)
 	}
-	wanted := map[string]bool{}
-	for _, c := range all {
-		for _, host := range hostnames(c) {
-			wanted[host] = true
-			if n.known[host] == nil {
-				k := &answer{err: errUnanswered}
-				n.known[host] = k
-				n.asked.Add(1)
-				n.start(ctx, host, k, sync.OnceFunc(n.asked.Done))
-			}
+	hosts := hostnames(inForce)
+	if also := hostnames(proposal); len(also) <= mostNames {
+		hosts = append(hosts, also...)
+	}
+	wanted := make(map[string]bool, len(hosts))
+	for _, host := range hosts {
+		wanted[host] = true
+		if n.known[host] == nil {
+			k := &answer{err: errUnanswered}
+			n.known[host] = k
+			n.asked.Add(1)
+			n.start(ctx, host, k, sync.OnceFunc(n.asked.Done))
 		}
 	}
 	maps.DeleteFunc(n.known, func(host string, k *answer) bool {
@@ -158,9 +166,15 @@ func (n *names) start(ctx context.Context, host string, k *answer, answered func
 		defer answered()
 		retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
 		for {
+			select {
+			case <-ctx.Done():
+				return
+			case n.turns <- struct{}{}:
+			}
 			asking, cancel := context.WithTimeout(ctx, lookupTimeout)
 			addrs, err := n.lookup(asking, host)
 			cancel()
+			<-n.turns
 			if ctx.Err() != nil {
 				return
 			}
