@@ -135,8 +135,9 @@ func (c Config) takesProposals(iface string) bool { return slices.Contains(c.Pro
 func (c Config) Keys(iface string) Keys { return Keys{Dir: filepath.Join(c.Dir, "keys", iface)} }
 
 // choose returns the private key that an interface has, or would get, and whether that is a new one. It keeps nothing.
-// Zero: the file in force holds the key, and cannot be read as it is now.
-func (c Config) choose(f *files, published wgquick.PublicKey) (key wgquick.SecretKey, made bool, err error) {
+// Zero: the file in force holds the key, and cannot be read as it is now. Where the key that was published, or any, has
+// gone with its folder, the device still has it.
+func (c Config) choose(ctx context.Context, f *files, published wgquick.PublicKey) (key wgquick.SecretKey, made bool, err error) {
 	switch {
 	case f.inForce.config != nil:
 		key = f.inForce.config.Interface.PrivateKey
@@ -148,8 +149,21 @@ func (c Config) choose(f *files, published wgquick.PublicKey) (key wgquick.Secre
 		}
 		return key, false, err
 	}
+	known := !key.IsZero()
 	key, err = c.Keys(f.name).Current(key, published)
-	if err == nil && key.IsZero() {
+	if err != nil || known || !key.IsZero() && (published.IsZero() || key.Public() == published) {
+		return key, false, err
+	}
+	if c.System != nil {
+		live, err := c.System.Observe(ctx, f.name)
+		if err != nil {
+			return wgquick.SecretKey{}, false, err
+		}
+		if has := live.PrivateKey; !has.IsZero() && (key.IsZero() || has.Public() == published) {
+			return has, false, nil
+		}
+	}
+	if key.IsZero() {
 		made = true
 		key, err = wgquick.NewPrivateKey()
 	}
@@ -157,8 +171,8 @@ func (c Config) choose(f *files, published wgquick.PublicKey) (key wgquick.Secre
 }
 
 // key is choose, and keeps the key: it outlives the file.
-func (c Config) key(f *files, published wgquick.PublicKey) (wgquick.SecretKey, error) {
-	key, _, err := c.choose(f, published)
+func (c Config) key(ctx context.Context, f *files, published wgquick.PublicKey) (wgquick.SecretKey, error) {
+	key, _, err := c.choose(ctx, f, published)
 	if err != nil || key.IsZero() {
 		return key, err
 	}

@@ -158,7 +158,7 @@ func (i *iface) all(ctx context.Context, l *look, device bool) {
 		i.names.first(ctx, i.wait)
 	}
 	if i.files.takesProposals {
-		if key, err := i.publishKey(l); err != nil {
+		if key, err := i.publishKey(ctx, l); err != nil {
 			l.fail(err)
 		} else {
 			i.promote(ctx, l, key, device)
@@ -208,8 +208,8 @@ func (i *iface) all(ctx context.Context, l *look, device bool) {
 
 // publishKey makes sure that there is a private key. Its public half is published at once: others wait for it, and
 // need nothing else.
-func (i *iface) publishKey(l *look) (wgquick.SecretKey, error) {
-	key, err := i.key(i.files, l.status.PublicKey)
+func (i *iface) publishKey(ctx context.Context, l *look) (wgquick.SecretKey, error) {
+	key, err := i.key(ctx, i.files, l.status.PublicKey)
 	if err != nil || key.IsZero() || i.status.PublicKey == key.Public() {
 		return key, err
 	}

@@ -23,7 +23,7 @@ func (c Config) Keygen(ctx context.Context, name, imported string) (wgquick.Publ
 	}
 	var key wgquick.SecretKey
 	if imported == "" {
-		key, err = c.key(f, i.status.PublicKey)
+		key, err = c.key(ctx, f, i.status.PublicKey)
 	} else {
 		key, err = c.importKey(f, imported)
 	}

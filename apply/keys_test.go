@@ -71,6 +71,46 @@ func TestKeysOfOthers(t *testing.T) {
 	}
 }
 
+// The folder of everything is gone for a while, as when a volume is not mounted. The device still has its key: no other
+// one is made, which no peer knows.
+func TestAKeyOutlivesItsFolder(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	was := h.status(t, "wg0").PublicKey
+	away := h.Dir + ".away"
+	must(t, os.Rename(h.Dir, away))
+	must(t, os.Mkdir(h.Dir, 0o700))
+	_, err := h.Keys("wg0").Make() // an older one that is not the last
+	must(t, err)
+	for _, again := range []*iface{i, h.newIface("wg0", func() {})} {
+		h.look(t, again, true)
+		if s := h.status(t, "wg0"); s.PublicKey != was || h.kernel.live["wg0"].PrivateKey.Public() != was || again.files.inForce.config.Interface.PrivateKey.Public() != was {
+			t.Errorf("another key: %+v", s)
+		}
+		if _, err := h.Keys("wg0").load(h.Keys("wg0").path(was)); err != nil {
+			t.Errorf("it is not kept: %v", err)
+		}
+	}
+
+	must(t, os.RemoveAll(h.Dir))
+	must(t, os.RemoveAll(h.RunDir))
+	must(t, h.prepare())
+	h.look(t, h.newIface("wg0", func() {}), true)
+	if got := h.kernel.live["wg0"].PrivateKey.Public(); got != was {
+		t.Error("another key, where nothing is remembered")
+	}
+
+	must(t, os.RemoveAll(h.Dir))
+	must(t, h.prepare())
+	must(t, h.kernel.Delete(t.Context(), "wg0"))
+	h.look(t, h.newIface("wg0", func() {}), true)
+	if got := h.kernel.live["wg0"].PrivateKey; got.IsZero() || got.Public() == was {
+		t.Error("where it is nowhere any more, there is no new one")
+	}
+}
+
 func TestReadKey(t *testing.T) {
 	key, err := wgquick.NewPrivateKey()
 	must(t, err)

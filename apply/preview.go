@@ -60,7 +60,7 @@ func (c Config) Preview(ctx context.Context, name string) (Preview, error) {
 	var p Preview
 	config, held, why := f.inForce.config, f.held(i.status), i.status.HeldWhy
 	if f.takesProposals {
-		key, made, err := c.choose(f, i.status.PublicKey)
+		key, made, err := c.choose(ctx, f, i.status.PublicKey)
 		if err != nil {
 			return Preview{}, err
 		}
