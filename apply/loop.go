@@ -36,11 +36,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := d.prepare(); err != nil {
 		return err
 	}
-	paths := []string{d.Dir, d.Proposals, d.RunDir}
+	paths := []string{d.Dir, d.RunDir}
 	if d.PrivateKeyFile != "" {
 		paths = append(paths, d.PrivateKeyFile)
 	}
-	files, err := watch.New(d.Log, paths...)
+	files, err := watch.NewBeside(d.Log, []string{d.Proposals}, paths...)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,13 +27,14 @@ const Rescan = 30 * time.Second
 
 // Watcher watches paths. None of them need exist.
 type Watcher struct {
-	C      <-chan struct{} // something may have changed; at most one signal waits
-	c      chan struct{}
-	log    *slog.Logger
-	paths  []string
-	fs     *fsnotify.Watcher // nil: there can be none for now
-	have   map[string]inode  // watched folders, as they were when they were added
-	failed map[string]string // folders that cannot be watched, and what was said of them: they are looked at every Rescan
+	C       <-chan struct{} // something may have changed; at most one signal waits
+	c       chan struct{}
+	log     *slog.Logger
+	paths   []string
+	strange map[string]bool   // those of paths whose links are not followed
+	fs      *fsnotify.Watcher // nil: there can be none for now
+	have    map[string]inode  // watched folders, as they were when they were added
+	failed  map[string]string // folders that cannot be watched, and what was said of them: they are looked at every Rescan
 
 	mu    sync.Mutex
 	moved map[string]stamp // files that were renamed into their place, as they were then
@@ -41,10 +43,17 @@ type Watcher struct {
 type inode struct{ dev, ino uint64 }
 
 // New starts to watch: what changes after it returns is seen. Run must be called to be told of it.
-func New(log *slog.Logger, paths ...string) (*Watcher, error) {
-	w := &Watcher{c: make(chan struct{}, 1), log: log, have: map[string]inode{}, failed: map[string]string{}, moved: map[string]stamp{}}
+func New(log *slog.Logger, paths ...string) (*Watcher, error) { return NewBeside(log, nil, paths...) }
+
+// NewBeside is New, and watches folders of strangers beside that. Of these it follows no link: each costs watches, of
+// which all that run as one user have so many together, and may lead to where there is never silence.
+func NewBeside(log *slog.Logger, strange []string, paths ...string) (*Watcher, error) {
+	w := &Watcher{
+		c: make(chan struct{}, 1), log: log,
+		strange: map[string]bool{}, have: map[string]inode{}, failed: map[string]string{}, moved: map[string]stamp{},
+	}
 	w.C = w.c
-	for _, p := range paths {
+	for n, p := range slices.Concat(strange, paths) {
 		abs, err := filepath.Abs(p)
 		if err != nil {
 			var why syscall.Errno // the error itself names a path that nobody gave
@@ -54,6 +63,7 @@ func New(log *slog.Logger, paths ...string) (*Watcher, error) {
 			return nil, fmt.Errorf("%s: relative to the working folder, which cannot be entered: %w", p, err)
 		}
 		w.paths = append(w.paths, abs)
+		w.strange[abs] = n < len(strange)
 	}
 	w.arm()
 	return w, nil
@@ -102,6 +112,9 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
+// mostMoved bounds what a folder full of files costs. One that is not noted is read a little later.
+const mostMoved = 1 << 10
+
 // note notes a file that was renamed into its place, and forgets one to which anything else happens.
 func (w *Watcher) note(e fsnotify.Event) {
 	w.mu.Lock()
@@ -109,6 +122,9 @@ func (w *Watcher) note(e fsnotify.Event) {
 	delete(w.moved, e.Name)
 	if !renamed(e) {
 		return
+	}
+	if len(w.moved) == mostMoved {
+		clear(w.moved)
 	}
 	if fi, err := os.Lstat(e.Name); err == nil && fi.Mode().IsRegular() {
 		w.moved[e.Name] = stampOf(fi)
@@ -166,6 +182,9 @@ func (w *Watcher) armOnce() (changed bool) {
 	want := map[string]bool{}
 	for _, p := range w.paths {
 		folders(p, 0, want)
+		if w.strange[p] {
+			continue
+		}
 		entries, err := os.ReadDir(p)
 		if err != nil {
 			continue // a file, or not there

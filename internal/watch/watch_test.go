@@ -224,6 +224,39 @@ func TestMoved(t *testing.T) {
 	}
 }
 
+// In a folder of somebody else a link leads nowhere, and costs no watch; what is written there is seen all the same.
+func TestNoLinkOfAStrangerIsFollowed(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"ours", "theirs", "elsewhere/a", "elsewhere/b"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"ours/wg0.conf": "a", "theirs/wg0.conf": "b", "theirs/l1": "b", "theirs/l2": "../theirs/l1"} {
+		if err := os.Symlink(filepath.Join(dir, "elsewhere", to), filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, err := NewBeside(slog.New(slog.DiscardHandler), []string{filepath.Join(dir, "theirs")}, filepath.Join(dir, "ours"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, a := w.have[filepath.Join(dir, "elsewhere/a")]
+	_, b := w.have[filepath.Join(dir, "elsewhere/b")]
+	if !a || b {
+		t.Errorf("our link is followed: %t, that of a stranger: %t", a, b)
+	}
+	go w.Run(t.Context())
+	if err := os.WriteFile(filepath.Join(dir, "theirs", "wg1.conf"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-w.C:
+	case <-time.After(hang):
+		t.Error("nothing was seen")
+	}
+}
+
 func TestWorkingFolderThatCannotBeEntered(t *testing.T) {
 	dir := t.TempDir() + "/gone"
 	if err := os.Mkdir(dir, 0o755); err != nil {
