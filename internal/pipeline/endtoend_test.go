@@ -23,8 +23,8 @@ func TestEndToEnd(t *testing.T) {
 	c := newCluster(t)
 	hub := c.machine(t, machine{name: "hub", role: "hub", underlay: "192.0.2.1", overlay: "100.96.0.1",
 		flags: []string{"--allowed-ips", "100.96.0.0/16,10.0.0.0/8"}, pod: true, env: c.inCluster()})
-	s1 := c.spoke(t, "spoke-1", "192.0.2.11", "100.96.1.1", "--site", "lab", "--vpc-ip", "172.31.0.1")
-	s2 := c.spoke(t, "spoke-2", "192.0.2.12", "100.96.2.1", "--site", "lab", "--vpc-ip", "172.31.0.2")
+	s1 := c.spoke(t, "spoke-1", "192.0.2.11", "100.96.1.1", "--site", "lab", "--listen-port", "51831", "--vpc-ip", "172.31.0.1")
+	s2 := c.spoke(t, "spoke-2", "192.0.2.12", "100.96.2.1", "--site", "lab", "--listen-port", "51831", "--vpc-ip", "172.31.0.2")
 	s3 := c.spoke(t, "spoke-3", "192.0.2.13", "100.96.3.1", "--vpc-ip", "172.31.0.3")
 	all, spokes := []*machine{hub, s1, s2, s3}, []*machine{s1, s2, s3}
 	vpc := lab.Switch(t)

@@ -3,6 +3,7 @@ package overlay
 import (
 	"errors"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"wg-kube/templates/wgquick"
@@ -19,13 +20,14 @@ const (
 	AnnotationEndpoint   = "endpoint"    // IP:port
 	AnnotationAllowedIPs = "allowed-ips" // CIDRs, comma-separated
 	AnnotationVPCIP      = "vpc-ip"      // IP, within the site
+	AnnotationListenPort = "listen-port" // at vpc-ip
 )
 
 // FieldPodCIDRs is what a Rejection calls the podCIDRs of a Node, which are its claim in a mesh. The controller manager
 // fills them in, or once the kubelet itself, where no fences keep it from that; so they are judged like the rest.
 const FieldPodCIDRs = "podCIDRs"
 
-// defaultPort is where a Node of the same site listens when its endpoint does not say.
+// defaultPort is where a Node of the same site listens when neither its listen-port nor its endpoint says.
 const defaultPort = 51820
 
 // said is what a Node, or another object, says, in types.
@@ -34,6 +36,7 @@ type said struct {
 	presharedKey Preshared
 	endpoint     reading[netip.AddrPort]
 	vpcIP        reading[netip.Addr]
+	listenPort   reading[uint16]
 	allowedIPs   []reading[netip.Prefix] // one an element; empty: not said
 	keepalive    reading[uint16]
 	words        words
@@ -50,15 +53,19 @@ type reading[T any] struct {
 }
 
 // annotations are the names, with their prefix, or the values.
-type annotations struct{ publicKey, endpoint, vpcIP, allowedIPs string }
+type annotations struct{ publicKey, endpoint, vpcIP, listenPort, allowedIPs string }
 
 func newAnnotations(prefix string) annotations {
-	return annotations{prefix + AnnotationPublicKey, prefix + AnnotationEndpoint, prefix + AnnotationVPCIP, prefix + AnnotationAllowedIPs}
+	return annotations{
+		publicKey: prefix + AnnotationPublicKey, endpoint: prefix + AnnotationEndpoint, allowedIPs: prefix + AnnotationAllowedIPs,
+		vpcIP: prefix + AnnotationVPCIP, listenPort: prefix + AnnotationListenPort,
+	}
 }
 
 // of are the values that a Node has.
 func (a *annotations) of(n *Node) annotations {
-	return annotations{n.Annotations[a.publicKey], n.Annotations[a.endpoint], n.Annotations[a.vpcIP], n.Annotations[a.allowedIPs]}
+	said := n.Annotations
+	return annotations{said[a.publicKey], said[a.endpoint], said[a.vpcIP], said[a.listenPort], said[a.allowedIPs]}
 }
 
 func read(values annotations) said {
@@ -66,6 +73,7 @@ func read(values annotations) said {
 		publicKey:  readOne(values.publicKey, parsePublicKey),
 		endpoint:   readOne(values.endpoint, parseEndpoint),
 		vpcIP:      readOne(values.vpcIP, parseAddr),
+		listenPort: readOne(values.listenPort, parsePort),
 		allowedIPs: readList(values.allowedIPs, parsePrefix),
 		words:      words{publicKey: AnnotationPublicKey, endpoint: AnnotationEndpoint, allowedIPs: AnnotationAllowedIPs},
 	}
@@ -123,6 +131,14 @@ func parseAddr(s string) (netip.Addr, error) {
 		return netip.Addr{}, errors.New("not an IP address")
 	}
 	return a.Unmap(), nil
+}
+
+func parsePort(s string) (uint16, error) {
+	port, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || port == 0 {
+		return 0, errors.New("not a port from 1 to 65535")
+	}
+	return uint16(port), nil
 }
 
 // parsePrefix masks host bits, as the kernel does. A bare address is a host prefix, as for wg(8).

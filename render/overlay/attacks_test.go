@@ -242,10 +242,15 @@ func TestClaims(t *testing.T) {
 				`Node/a: allowed-ips "10.244.1.128/25": lies outside of what peers may claim`,
 				`Node/a: allowed-ips "10.96.0.10/32": lies outside of what peers may claim`}},
 		"an address in a site that others are told": {us(Hub), Policy{}, []Node{
-			node("a", "ip=10.0.0.1", "vpc-ip=x\ny"), node("b", "ip=10.0.0.2", "vpc-ip=127.0.0.1"), node("c", "ip=10.0.0.3", "vpc-ip=172.31.0.3")},
+			node("a", "ip=10.0.0.1", "vpc-ip=x\ny"), node("b", "ip=10.0.0.2", "vpc-ip=127.0.0.1"), node("c", "ip=10.0.0.3", "vpc-ip=172.31.0.3", "listen-port=0")},
 			map[string]string{"a": "10.0.0.1/32 at nowhere", "b": "10.0.0.2/32 at nowhere", "c": "10.0.0.3/32 at nowhere"}, []string{
 				`Node/a: vpc-ip "x\ny": not an IP address`,
-				`Node/b: vpc-ip "127.0.0.1": lies inside 127.0.0.0/8 (loopback)`}},
+				`Node/b: vpc-ip "127.0.0.1": lies inside 127.0.0.0/8 (loopback)`,
+				`Node/c: listen-port "0": not a port from 1 to 65535`}},
+		"an endpoint inside the overlay that a newcomer's prefix would cover": {us(Hub), Policy{}, []Node{
+			node("a", "allowed-ips=203.0.113.6/32", "endpoint=100.96.3.3:7"), node("b", "allowed-ips=100.96.3.0/24")},
+			map[string]string{"a": "203.0.113.6/32 at nowhere", "b": "100.96.3.0/24 at nowhere"}, []string{
+				`Node/a: endpoint "100.96.3.3:7": lies inside 100.96.3.0/24, held by Node/b`}},
 		"a podCIDR of another is of no meaning outside of a mesh": {us(Hub), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "ip=100.96.1.1")},
 			map[string]string{"a": "100.96.1.1/32 at nowhere"}, nil},
 		"a mesh node at an endpoint of its own pods": {ourMesh(), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "pods=fd44:1::/64", "endpoint=10.244.1.1:1")},
@@ -258,6 +263,12 @@ func TestClaims(t *testing.T) {
 			hub("h", "allowed-ips=100.96.0.0/16", "endpoint=203.0.113.7:51820"), node("a", "site=lab", "ip=100.96.1.1", "vpc-ip=172.31.0.1"),
 			node("b", "site=lab", "ip=100.96.1.2", "vpc-ip=172.31.0.2", "endpoint=203.0.113.9:999"), node("c", "site=rome", "ip=100.96.1.3", "vpc-ip=172.31.0.3"), node("d", "ip=100.96.1.4")},
 			map[string]string{"h": "100.96.0.0/16 at 203.0.113.7:51820 keepalive 25", "a": "100.96.1.1/32 at 172.31.0.1:51820 keepalive 25", "b": "100.96.1.2/32 at 172.31.0.2:999 keepalive 25"}, nil},
+		"a neighbour listens where it says": {ourSite(), Policy{}, []Node{
+			node("a", "site=lab", "ip=100.96.1.1", "vpc-ip=172.31.0.1", "listen-port=51831"),
+			node("b", "site=lab", "ip=100.96.1.2", "vpc-ip=172.31.0.2", "listen-port=51831", "endpoint=203.0.113.9:999"),
+			node("c", "site=lab", "ip=100.96.1.3", "vpc-ip=172.31.0.3", "listen-port=65536", "endpoint=203.0.113.9:999")},
+			map[string]string{"a": "100.96.1.1/32 at 172.31.0.1:51831 keepalive 25", "b": "100.96.1.2/32 at 172.31.0.2:51831 keepalive 25", "c": "100.96.1.3/32 at 172.31.0.3:51820 keepalive 25"},
+			[]string{`Node/c: listen-port "65536": not a port from 1 to 65535`}},
 		"a hub that is of our site is a hub": {ourSite(), Policy{}, []Node{node("h", "hub=true", "site=lab", "vpc-ip=172.31.0.1", "allowed-ips=100.96.0.0/16")},
 			map[string]string{"h": "100.96.0.0/16 at nowhere"}, nil},
 		"hubs by name": {ourSite(), Policy{Hubs: []string{"h"}}, []Node{

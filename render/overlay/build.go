@@ -287,6 +287,11 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 	for _, p := range self.Address {
 		put(&l.alone, host(p.Addr()), us)
 		l.connected = append(l.connected, p.Masked())
+		for _, q := range self.AllowedIPs {
+			if self.Role == Hub && q.Bits() > 0 && q.Contains(p.Addr()) {
+				l.connected = append(l.connected, q.Masked())
+			}
+		}
 	}
 	var routed []netip.Prefix
 	if own != nil {

@@ -144,7 +144,7 @@ func (j *judge) hearEndpoint(c *candidate, s *said) bool {
 // hearVPCIP: a neighbour that cannot be reached is no peer. What it claims is reached through the hub.
 func (j *judge) hearVPCIP(c *candidate, s *said) bool {
 	last, _ := c.lastEndpoint()
-	addr, port := s.vpcIP.value, s.endpoint.value.Port()
+	addr, port := s.vpcIP.value, cmp.Or(s.listenPort.value, s.endpoint.value.Port())
 	switch {
 	case s.vpcIP.raw == "":
 		j.wait(c, AnnotationVPCIP, "not set yet")
@@ -153,7 +153,10 @@ func (j *judge) hearVPCIP(c *candidate, s *said) bool {
 		j.reject(c, Malformed, AnnotationVPCIP, s.vpcIP.raw, s.vpcIP.err.Error())
 		addr, c.lastGoodEndpoint = last.Addr(), true
 	}
-	if s.endpoint.err != nil {
+	if s.listenPort.err != nil {
+		j.reject(c, Malformed, AnnotationListenPort, s.listenPort.raw, s.listenPort.err.Error())
+	}
+	if s.listenPort.err != nil || s.listenPort.raw == "" && s.endpoint.err != nil {
 		port = last.Port()
 	}
 	if !addr.IsValid() {
@@ -174,6 +177,9 @@ func (j *judge) checkVPCIP(c *candidate, s *said) {
 		j.reject(c, Malformed, AnnotationVPCIP, s.vpcIP.raw, s.vpcIP.err.Error())
 	} else if why := neverEndpoint(s.vpcIP.value); why != "" {
 		j.reject(c, Never, AnnotationVPCIP, s.vpcIP.raw, why)
+	}
+	if s.listenPort.err != nil {
+		j.reject(c, Malformed, AnnotationListenPort, s.listenPort.raw, s.listenPort.err.Error())
 	}
 }
 

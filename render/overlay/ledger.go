@@ -21,7 +21,7 @@ type ledger struct {
 	endpoints bart.Table[string]
 	hubs      bart.Table[string] // addresses of the hubs' machines: the API's word, so they evict nobody
 	ours      []netip.Addr       // of this machine: no spoke's claim covers them
-	connected []netip.Prefix     // the subnets of our own Address: no endpoint is inside
+	connected []netip.Prefix     // the subnets of our own Address, and a hub's ranges around it: no endpoint is inside
 }
 
 // put writes a prefix down. Several may hold one; the first by name is the one that is told.
@@ -93,7 +93,7 @@ func (l *ledger) againstEndpoint(a netip.Addr, ranges bool) string {
 	}
 	for _, q := range l.connected {
 		if q.Contains(a) {
-			return fmt.Sprintf("lies inside %s, the subnet of our own address", q)
+			return fmt.Sprintf("lies inside %s, in which our own address is", q)
 		}
 	}
 	return ""

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -42,6 +43,9 @@ func Publish(self Self, own Node, p Policy) (labels, annotations map[string]stri
 	}
 	if site := newTopology(self, &own, p.Prefix).site; site != "" && self.VPCIP.IsValid() {
 		set(AnnotationVPCIP, self.VPCIP.String())
+		if self.ListenPort != cmp.Or(self.Endpoint.Port(), defaultPort) {
+			set(AnnotationListenPort, strconv.Itoa(int(self.ListenPort)))
+		}
 	}
 	return labels, annotations
 }

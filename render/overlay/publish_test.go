@@ -14,6 +14,10 @@ func TestPublish(t *testing.T) {
 	bare := Self{Role: Hub, Address: prefixes("100.96.0.1/16", "fd96::1/64"), ListenPort: 51820}
 	told := us(Hub)
 	told.Endpoint = netip.MustParseAddrPort("[2001:db8::1]:443")
+	elsewhere := ourSite()
+	elsewhere.ListenPort = 51831
+	forwarded := elsewhere
+	forwarded.Endpoint = netip.MustParseAddrPort("198.51.100.1:51831")
 	toldMesh := ourMesh()
 	toldMesh.Endpoint, toldMesh.AllowedIPs = netip.MustParseAddrPort("198.51.100.1:443"), prefixes("10.9.0.0/24")
 	spoke := Self{Role: Spoke, Address: prefixes("100.96.0.2/16")}
@@ -57,6 +61,12 @@ func TestPublish(t *testing.T) {
 		"a spoke of a site": {ourSite(), own,
 			map[string]string{"p/peer": "true", "p/site": "lab"},
 			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.9.9/32,10.9.0.0/24", "p/vpc-ip": "172.31.0.9"}},
+		"a spoke of a site at a port of its own": {elsewhere, own,
+			map[string]string{"p/peer": "true", "p/site": "lab"},
+			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.9.9/32,10.9.0.0/24", "p/vpc-ip": "172.31.0.9", "p/listen-port": "51831"}},
+		"a spoke of a site at the port of its endpoint": {forwarded, own,
+			map[string]string{"p/peer": "true", "p/site": "lab"},
+			map[string]string{"p/public-key": key("us").String(), "p/allowed-ips": "100.96.9.9/32,10.9.0.0/24", "p/vpc-ip": "172.31.0.9", "p/endpoint": "198.51.100.1:51831"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			labels, annotations := Publish(tc.self, tc.own, Policy{Prefix: "p/"})
