@@ -40,6 +40,9 @@ func TestDeviceRunDirThatIsFull(t *testing.T) {
 	}
 	m.put(t, 9, 13)
 	m.eventually(t, "what has gone counts", `grep -q '8 of 9 peers of the last 10m would go' /run/wg-kube/wg0.json`)
+	m.Run(t, "sh", "-c", "mount --bind /run/wg-kube /run/wg-kube && mount -o remount,bind,ro /run/wg-kube")
+	m.put(t, 9, 14)
+	m.has(t, 10)
 	must(t, daemon.Kill())
 	daemon.Exit(t, 5*time.Second)
 }
