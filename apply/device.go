@@ -190,8 +190,9 @@ func (i *iface) lookUpAgain(ctx context.Context, live plan.Live) {
 // from a proposal is of many, and none of them is to pay for another; what a person wrote is one whole, as it is for
 // wg-quick.
 //
-// What a prefix costs by holding an endpoint is measured like what a proposal drops: where too much of what is there
-// would go, or anything that is held, it is the endpoints that are left out.
+// Where a prefix holds an endpoint, the prefix goes if it is new, and else the endpoint: a name leads where a resolver
+// says. As long as a name had no answer when the prefix came, the prefix goes as well, but it is measured like what a
+// proposal drops: where too much of what is there would go, or anything that is held, it is the endpoints.
 func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[string]netip.AddrPort, path string) (plan.Most, error) {
 	u, err := i.System.Underlay(ctx, i.name, withAddresses(c, resolved))
 	if err != nil {
@@ -201,8 +202,13 @@ func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[strin
 	if Ours(c) {
 		most, err := plan.WantMost(c, i.name, u, plan.Kept{})
 		if err == nil && len(most.Refused) > 0 {
-			if was := i.there(c); i.files.guard.costs(c, most.Config, was) {
-				most, err = plan.WantMost(c, i.name, u, kept(c, was))
+			was := i.there(c)
+			keep := kept(c, was)
+			if i.unjudged == "" || i.unjudged != i.files.inForce.hash {
+				most, err = plan.WantMost(c, i.name, u, plan.Kept{Prefixes: keep.Prefixes})
+			}
+			if err == nil && i.files.guard.costs(c, most.Config, was) {
+				most, err = plan.WantMost(c, i.name, u, keep)
 			}
 		}
 		most.Refused = inFile(path, most.Refused)

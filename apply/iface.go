@@ -34,6 +34,7 @@ type iface struct {
 	written  fs.FileInfo   // of the status file then; nil: not read or written yet
 	tidied   bool          // nothing is left of what was killed before we began
 	promoted promotion
+	unjudged string // the file in force, by hash, if names in it had no answer yet when it was promoted
 	meaning  meaning
 	observed func() (plan.Live, error) // what was read of the device ahead of its turn; nil: nothing
 	right    bool                      // at the last look at the device it was as the file in force says
@@ -328,6 +329,9 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 		if before != nil {
 			sayReplaced(i.log, before.Peers, next.config.Peers)
 		}
+	}
+	if i.unjudged = ""; i.names.unanswered(f.proposal.config) {
+		i.unjudged = f.inForce.hash
 	}
 	now.inForce, now.err = f.inForce.hash, cmp.Or(err, next.keeps)
 	return now

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -80,6 +81,46 @@ func TestReasonStaysTheSame(t *testing.T) {
 		if got := reason(&tt.err); got != tt.want {
 			t.Errorf("%v: %q, want %q", &tt.err, got, tt.want)
 		}
+	}
+}
+
+// Whoever answers for a name says where its peer is, and takes nobody's prefix: not even from a wg-apply that has just
+// begun, and knows no other answer.
+func TestANameTakesNoPrefix(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
+	}
+	begin := func() *iface {
+		i := h.newIface("wg0", func() {})
+		h.look(t, i, true)
+		i.names.first(t.Context(), nameWait)
+		h.look(t, i, true)
+		return i
+	}
+	ps := append(peers(1, 8), fragment(9))
+	h.write(t, h.proposal("wg0"), renderedOf(t, ps...))
+	begin()
+	h.Lookup = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{prefix(3).Addr()}, nil }
+	for _, gone := range []bool{false, true} {
+		if gone {
+			must(t, os.Remove(h.proposal("wg0")))
+		}
+		begin()
+		s := h.status(t, "wg0")
+		if h.kernel.peers("wg0") != 9 || len(h.routes("wg0")) != 9 || !h.inForceHas(t, 3) {
+			t.Errorf("the proposal is gone: %t: %d peers, %q", gone, h.kernel.peers("wg0"), s.Refused)
+		}
+		if !gone && (len(s.Refused) != 1 || !strings.Contains(s.Refused[0], `home: Endpoint: "10.0.0.3:51820": lies in 10.0.0.3/32`)) {
+			t.Errorf("%q", s.Refused)
+		}
+	}
+	h.write(t, h.proposal("wg0"), renderedOf(t, ps...))
+	h.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("192.0.2.8")}, nil
+	}
+	if i := begin(); len(h.status(t, "wg0").Refused) != 0 || len(hostnames(i.files.inForce.config)) != 1 {
+		t.Errorf("it does not come back: %q", h.status(t, "wg0").Refused)
 	}
 }
 
