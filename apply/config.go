@@ -136,7 +136,7 @@ func (c Config) Keys(iface string) Keys { return Keys{Dir: filepath.Join(c.Dir, 
 
 // choose returns the private key that an interface has, or would get, and whether that is a new one. It keeps nothing.
 // Zero: the file in force holds the key, and cannot be read as it is now. Where the key that was published, or any, has
-// gone with its folder, the device still has it.
+// gone with its folder, the device still has it; else the error is errKeyLost, for nobody would know another one.
 func (c Config) choose(ctx context.Context, f *files, published wgquick.PublicKey) (key wgquick.SecretKey, made bool, err error) {
 	switch {
 	case f.inForce.config != nil:
@@ -151,7 +151,7 @@ func (c Config) choose(ctx context.Context, f *files, published wgquick.PublicKe
 	}
 	known := !key.IsZero()
 	key, err = c.Keys(f.name).Current(key, published)
-	if err != nil || known || !key.IsZero() && (published.IsZero() || key.Public() == published) {
+	if err != nil || known || !key.IsZero() {
 		return key, false, err
 	}
 	if c.System != nil {
@@ -159,16 +159,19 @@ func (c Config) choose(ctx context.Context, f *files, published wgquick.PublicKe
 		if err != nil {
 			return wgquick.SecretKey{}, false, err
 		}
-		if has := live.PrivateKey; !has.IsZero() && (key.IsZero() || has.Public() == published) {
+		if has := live.PrivateKey; !has.IsZero() && (published.IsZero() || has.Public() == published) {
 			return has, false, nil
 		}
 	}
-	if key.IsZero() {
-		made = true
-		key, err = wgquick.NewPrivateKey()
+	if !published.IsZero() {
+		return wgquick.SecretKey{}, false, fmt.Errorf("%s: the private key of %s, which was published, %w. Bring it back, or get another: wg-apply keygen %s",
+			c.Keys(f.name).Dir, published, errKeyLost, f.name)
 	}
-	return key, made, err
+	key, err = wgquick.NewPrivateKey()
+	return key, true, err
 }
+
+var errKeyLost = errors.New("is not here, nor on the device")
 
 // key is choose, and keeps the key: it outlives the file.
 func (c Config) key(ctx context.Context, f *files, published wgquick.PublicKey) (wgquick.SecretKey, error) {

@@ -194,14 +194,19 @@ func (u unrecorded) Error() string {
 func (u unrecorded) Unwrap() error { return u.error }
 
 // next drafts the next file in force, as far as files can tell; nil: there is no proposal to make it of. key is the
-// interface's own, seen is what a person accepts, and keeps why nothing may go otherwise.
-func (f *files) next(key wgquick.SecretKey, seen []Held, keeps error) (*draft, error) {
+// interface's own, seen is what a person accepts, and keeps why nothing may go otherwise. was is the last file in force,
+// nil if it is not known: where there is none any more, it did not take its peers with it, nor what is held.
+func (f *files) next(key wgquick.SecretKey, was *wgquick.Config, seen []Held, keeps error) (*draft, error) {
 	if f.proposal.config == nil {
 		return nil, nil
 	}
 	base := &wgquick.Config{}
 	switch {
 	case f.inForce.missing():
+		if was != nil && Ours(was) {
+			*base = *was
+			base.Interface.PrivateKey = key
+		}
 	case f.inForce.config == nil:
 		return nil, fmt.Errorf("%s: waits until %s can be read", f.proposalPath, f.path)
 	case !Ours(f.inForce.config):

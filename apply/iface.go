@@ -339,7 +339,7 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 
 // draft drafts the next file in force, as next does. What the machine cannot have is left out of it.
 func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, seen []Held, keeps error) (*draft, error) {
-	next, err := i.files.next(key, seen, keeps)
+	next, err := i.files.next(key, i.was, seen, keeps)
 	if err != nil || next == nil {
 		return nil, err
 	}

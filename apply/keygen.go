@@ -23,7 +23,9 @@ func (c Config) Keygen(ctx context.Context, name, imported string) (wgquick.Publ
 	}
 	var key wgquick.SecretKey
 	if imported == "" {
-		key, err = c.key(ctx, f, i.status.PublicKey)
+		if key, err = c.key(ctx, f, i.status.PublicKey); errors.Is(err, errKeyLost) {
+			key, err = c.key(ctx, f, wgquick.PublicKey{}) // a person says so
+		}
 	} else {
 		key, err = c.importKey(f, imported)
 	}

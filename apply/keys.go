@@ -21,16 +21,17 @@ type Keys struct {
 }
 
 // Current returns the key that the interface has: the one in its file in force; else the one whose public half was
-// published; else the only one there is, or the newest. Zero: there is none.
+// published; else, if none was, the only one there is, or the newest. Zero: it is not here.
 func (k Keys) Current(inForce wgquick.SecretKey, published wgquick.PublicKey) (wgquick.SecretKey, error) {
 	if !inForce.IsZero() {
 		return inForce, nil
 	}
 	if !published.IsZero() {
 		key, err := k.load(k.path(published))
-		if !errors.Is(err, fs.ErrNotExist) {
-			return key, err
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
 		}
+		return key, err
 	}
 	entries, err := os.ReadDir(k.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -45,8 +45,8 @@ func TestKeys(t *testing.T) {
 	if current(first, second.Public()) != first {
 		t.Error("the one in the file in force comes before all")
 	}
-	if current(wgquick.SecretKey{}, key(1)) != first {
-		t.Error("a published one that is lost leaves the newest")
+	if !current(wgquick.SecretKey{}, key(1)).IsZero() {
+		t.Error("another one is taken for a published one that is lost")
 	}
 	before, err := os.ReadFile(keys.path(first.Public()))
 	must(t, err)
@@ -105,9 +105,31 @@ func TestAKeyOutlivesItsFolder(t *testing.T) {
 	must(t, os.RemoveAll(h.Dir))
 	must(t, h.prepare())
 	must(t, h.kernel.Delete(t.Context(), "wg0"))
-	h.look(t, h.newIface("wg0", func() {}), true)
-	if got := h.kernel.live["wg0"].PrivateKey; got.IsZero() || got.Public() == was {
-		t.Error("where it is nowhere any more, there is no new one")
+	i = h.newIface("wg0", func() {})
+	if l := h.look(t, i, true); l.err == nil || !strings.Contains(l.err.Error(), "wg-apply keygen wg0") || isThere(h.Keys("wg0").Dir) || h.status(t, "wg0").PublicKey != was {
+		t.Errorf("where it is nowhere any more, another one is made without a person: %v", l.err)
+	}
+	now, err := h.Keygen(t.Context(), "wg0", "")
+	must(t, err)
+	if h.look(t, i, true); now == was || h.kernel.live["wg0"].PrivateKey.Public() != now {
+		t.Errorf("what keygen made is not taken: %s", now)
+	}
+}
+
+func TestWhatIsHeldOutlivesItsFolder(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2, 3, 4, 5, 6))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	for n, when := range []string{"dropped", "and the folder is gone"} {
+		if n > 0 {
+			must(t, os.RemoveAll(h.Dir))
+			must(t, os.Mkdir(h.Dir, 0o700))
+		}
+		if l := h.look(t, i, true); l.err != nil || len(l.status.Held) != 5 || h.kernel.peers("wg0") != 6 {
+			t.Errorf("%s: %v, %d held, %d peers", when, l.err, len(l.status.Held), h.kernel.peers("wg0"))
+		}
 	}
 }
 

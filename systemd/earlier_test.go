@@ -60,6 +60,16 @@ func TestAnEarlierKeyIsTakenOver(t *testing.T) {
 			}
 		})
 	}
+	t.Run("one on a disk that is mounted late", func(t *testing.T) {
+		spoke, _ := earlier(t, "WG_PRIVATE_KEY_FILE=/etc/wireguard/privatekey\n")
+		spoke.Write(t, "/disk/privatekey", spokeKey.Reveal()+"\n", 0o600)
+		spoke.Write(t, "/etc/systemd/system/etc-wireguard.mount", "[Mount]\nWhat=/disk\nWhere=/etc/wireguard\nType=none\nOptions=bind\n", 0o644)
+		spoke.Boot(t)
+		spoke.Run(t, "systemctl", "enable", "--now", "wg-apply")
+		if got := strings.TrimSpace(spoke.Run(t, "wg-apply", "keygen", "wg0")); got != spokeKey.Public().String() {
+			t.Errorf("it has the key of %s", got)
+		}
+	})
 	t.Run("one that cannot be read is not replaced by a new one", func(t *testing.T) {
 		spoke, _ := earlier(t, "WG_PRIVATE_KEY_FILE=/etc/wireguard/privatekey\n")
 		spoke.Boot(t)
