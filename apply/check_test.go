@@ -30,3 +30,31 @@ func TestFilesThatAreTooLong(t *testing.T) {
 		t.Errorf("checked: %v", err)
 	}
 }
+
+// A key in a comment over a peer, or as the name of a table, is no fault of its own; what names them does not show it.
+func TestCheckShowsNoKey(t *testing.T) {
+	key, err := wgquick.NewPrivateKey()
+	must(t, err)
+	h := newHouse(t)
+	file := "[Interface]\nTable = " + key.Reveal() + "\n# origin: Node/" + key.Reveal() + "\n[Peer]\nPublicKey = " + peer(1).PublicKey.String() +
+		"\nAllowedIPs = 10.0.0.0/8\nEndpoint = 10.0.0.1:1\n"
+	h.write(t, h.inForce("wg0"), file)
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	_, err = h.Preview(t.Context(), "wg0")
+	if err == nil || !strings.Contains(err.Error(), `Table: "(hidden)"`) {
+		t.Errorf("the preview: %v", err)
+	}
+	h.write(t, h.inForce("wg0"), strings.Replace(file, "Table", "#", 1))
+	l := h.look(t, i, true)
+	said, err := l.status.Marshal()
+	must(t, err)
+	for _, text := range []string{h.log.String(), string(said), i.files.inForce.config.Peers[0].Origin.String()} {
+		if strings.Contains(text, key.Reveal()[:12]) {
+			t.Errorf("it is shown: %s", text)
+		}
+	}
+	if len(l.status.Refused) != 1 || !strings.Contains(l.status.Refused[0], "[Peer] "+peer(1).PublicKey.String()) {
+		t.Errorf("who is meant: %q", l.status.Refused)
+	}
+}

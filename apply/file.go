@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -137,7 +138,26 @@ func parse(path string, b []byte, r *wgquick.Reader) (*wgquick.Config, error) {
 	if err == nil && c.Interface.Line == 0 {
 		return nil, fmt.Errorf("%s:1: no [Interface] section: empty, or cut short", path)
 	}
+	if err == nil && !Ours(c) && !proposed(b) {
+		c.Peers = discreetly(c.Peers)
+	}
 	return c, err
+}
+
+// discreetly is peers without the names that are none: whoever writes a file by hand may put a key anywhere, and a
+// peer's name is shown everywhere.
+func discreetly(peers []wgquick.Peer) []wgquick.Peer {
+	none := func(p wgquick.Peer) bool { return p.Origin.Name != "" && wgquick.Shown(p.Origin.Name) != p.Origin.Name }
+	if !slices.ContainsFunc(peers, none) {
+		return peers
+	}
+	peers = slices.Clone(peers)
+	for n := range peers {
+		if none(peers[n]) {
+			peers[n].Origin = wgquick.Origin{}
+		}
+	}
+	return peers
 }
 
 // faults is an error as lines, one a fault.

@@ -103,7 +103,7 @@ func (n *names) resolved(c *wgquick.Config) (known map[string]netip.AddrPort, un
 			known[p.Endpoint.String()] = netip.AddrPortFrom(k.addr, p.Endpoint.Port)
 		default:
 			unknown = append(unknown, fmt.Sprintf("%s: [Peer] %s: Endpoint: %s: %s",
-				n.file, cmp.Or(p.Origin.String(), p.PublicKey.String()), p.Endpoint, reason(k.err)))
+				n.file, cmp.Or(p.Origin.String(), p.PublicKey.String()), wgquick.HideKeys(p.Endpoint.String()), reason(k.err)))
 		}
 	}
 	return known, unknown

@@ -30,7 +30,7 @@ func (c Config) notDone(path string, p *parsed) []string {
 // discreet are words as they may be shown: a key in the wrong place is hidden.
 func discreet(words []string) (shown []string) {
 	for _, word := range words {
-		shown = append(shown, wgquick.HideKeys(word))
+		shown = append(shown, wgquick.Shown(word))
 	}
 	return shown
 }

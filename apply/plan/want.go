@@ -286,7 +286,7 @@ func (r *reader) table(s string) (uint32, bool) {
 	}
 	switch {
 	case !ok:
-		r.interfaceFault("Table", "%q: neither auto, off, a number, nor a name of rt_tables(5)", s)
+		r.interfaceFault("Table", "%q: neither auto, off, a number, nor a name of rt_tables(5)", wgquick.Shown(s))
 	case n == 0:
 		return tableMain, true
 	case n == tableLocal:

@@ -71,6 +71,9 @@ func (l *faultList) err(file string, sections []section) error {
 		f.File = file
 		if n := sectionAt(sections, f.Line); n >= 0 {
 			f.Section, f.Peer = sections[n].name, sections[n].peer
+			if name := sections[n].over.origin.Name; name != "" {
+				f.Peer = Shown(name)
+			}
 		}
 	}
 	if l.full() {
@@ -87,10 +90,5 @@ func sectionAt(sections []section, line int) int {
 
 // bad is a value and what is wrong with it. What looks like a key is not shown.
 func bad(value, format string, args ...any) error {
-	const longest = 80
-	shown := HideKeys(value)
-	if len(shown) > longest {
-		shown = shown[:longest] + "..."
-	}
-	return fmt.Errorf("%q: "+format, append([]any{shown}, args...)...)
+	return fmt.Errorf("%q: "+format, append([]any{Shown(value)}, args...)...)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"strings"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
@@ -101,12 +102,64 @@ func (k SecretKey) Reveal() string { return base64.StdEncoding.EncodeToString(k[
 
 const hidden = "(hidden)"
 
-// keyShape is what a key looks like, also one with a few characters too many or too few.
-var keyShape = regexp.MustCompile(`[A-Za-z0-9+/]{40,}={0,2}`)
+var (
+	// keyShape is what a key looks like, also one with a few characters too many or too few: base64, hexadecimal or
+	// base32; its bytes one by one, of which no IPv6 address and no MAC has as many.
+	keyShape = regexp.MustCompile(`[A-Za-z0-9+/]{40,}={0,2}|(?:[0-9A-Fa-f]{1,4}[:, -]+){9,}[0-9A-Fa-f]*`)
+	// partShape is what a part of a key may be.
+	partShape = regexp.MustCompile(`[A-Za-z0-9+/_%-]{16,}={0,2}`)
+)
 
-// HideKeys is text without anything in it that looks like a key. It is for what people may have put a key into by
-// mistake, or on purpose, where we do not expect one: a wrong field, a hook.
-func HideKeys(text string) string { return keyShape.ReplaceAllString(text, hidden) }
+// HideKeys is text without anything in it that looks like a key, or a part of one. It is for what people may have put
+// a key into by mistake, or on purpose, where we do not expect one: a hook.
+func HideKeys(text string) string { return hide(text, jumbled) }
+
+func hide(text string, key func(part string) bool) string {
+	return partShape.ReplaceAllStringFunc(keyShape.ReplaceAllString(text, hidden), func(part string) string {
+		if key(part) {
+			return hidden
+		}
+		return part
+	})
+}
+
+// Shown is a value as messages quote it: not much of a long one, and nothing of what may hold a part of a key. Values
+// have no letters of both cases in a row, names and numbers that they are.
+func Shown(value string) string {
+	const longest = 80
+	switch {
+	case hide(value, mixed) != value:
+		return hidden
+	case len(value) > longest:
+		return value[:longest] + "..."
+	}
+	return value
+}
+
+// mixed reports whether s has letters of both cases.
+func mixed(s string) bool { return strings.ToLower(s) != s && strings.ToUpper(s) != s }
+
+// jumbled reports whether s is mixed as nothing is that people name: it changes between lower case, upper case and the
+// rest at more than each third character. Of random base64 two in three do.
+func jumbled(s string) bool {
+	changes := 0
+	for i := 1; i < len(s); i++ {
+		if kindOf(s[i]) != kindOf(s[i-1]) {
+			changes++
+		}
+	}
+	return mixed(s) && changes > len(s)/3
+}
+
+func kindOf(c byte) int {
+	switch {
+	case 'a' <= c && c <= 'z':
+		return 1
+	case 'A' <= c && c <= 'Z':
+		return 2
+	}
+	return 0
+}
 
 // String hides the key.
 func (k SecretKey) String() string { return hidden }

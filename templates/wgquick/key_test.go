@@ -2,9 +2,13 @@ package wgquick_test
 
 import (
 	"bytes"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -75,6 +79,68 @@ func TestClampedKeepsThePublicHalf(t *testing.T) {
 	}
 	if k.Clamped().Public() != k.Public() || k.Clamped().Clamped() != k.Clamped() {
 		t.Error("clamping makes another key of it")
+	}
+}
+
+// A person may put a private key into any line, whole or in part and in any form. No fault shows more of it than a
+// dozen characters.
+func TestNoFaultShowsAPartOfAKey(t *testing.T) {
+	const window = 12
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 30 {
+		var key [32]byte
+		for n := range key {
+			key[n] = byte(random.Uint32())
+		}
+		text := wgquick.SecretKey(key).Reveal()
+		decimal := strings.Trim(fmt.Sprint(key), "[]")
+		whole := []string{text, hex.EncodeToString(key[:]), fmt.Sprintf("%X", key), fmt.Sprintf("% x", key), decimal, base32.StdEncoding.EncodeToString(key[:]),
+			base64.URLEncoding.EncodeToString(key[:]), base64.StdEncoding.EncodeToString([]byte(text))}
+		values := append(whole, text[:43], text[:40], text[:22], text[22:], text[:20]+" "+text[20:], text+"A", "*"+text[1:], `"`+text+`"`, "key:"+text, "0x"+whole[1],
+			strings.ReplaceAll(whole[3], " ", ":"), strings.ReplaceAll(decimal, " ", ","), text[:10]+"\u200b"+text[10:], strings.NewReplacer("+", "%2B", "/", "%2F", "=", "%3D").Replace(text))
+		for _, value := range values {
+			for _, format := range []string{
+				"[Interface]\nPrivateKey = @!", "[Interface]\nAddress = @", "[Interface]\nListenPort = @", "[Interface]\nMTU = @", "[Interface]\nFwMark = @", "[Interface]\nTable = 0 @",
+				"[Interface]\nSaveConfig = @", "[Interface]\n@ = 1", "[Interface]\n@", "[@]", "@\n[Interface]", inPeer + "PresharedKey = @!", inPeer + "AllowedIPs = @",
+				inPeer + "Endpoint = @", inPeer + "Endpoint = @:1", inPeer + "Endpoint = 192.0.2.1:@", inPeer + "PersistentKeepalive = @", "[Peer]\nPublicKey = @!",
+				"# origin: Node/@\n[Peer]\nPublicKey = %A%\nMTU = 1",
+			} {
+				file := strings.ReplaceAll(withKeys(format), "@", value)
+				_, err := wgquick.Parse("a", []byte(file))
+				if err == nil {
+					if strings.Contains(file, "Endpoint = "+value+":") && len(value) >= 40 {
+						t.Errorf("%q is taken for the name of a host", value)
+					}
+					continue
+				}
+				said := strings.ReplaceAll(err.Error(), withKeys("%A%"), "")
+				for _, form := range append(whole, strings.ReplaceAll(whole[3], " ", ":"), strings.ReplaceAll(decimal, " ", ",")) {
+					for n := range len(form) - window {
+						if strings.Contains(said, form[n:n+window]) {
+							t.Fatalf("%q: %v", file, err)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestShown(t *testing.T) {
+	for _, value := range []string{
+		"10.0.0.0/33", "2001:db8:1234:5678:9abc:def0:1234:5678/129", "ip-10-0-12-34.eu-central-1.compute.internal:51820", "192.0.2.1:port", "main2",
+		"3f2a1b4c-0d1e-4f5a-8b9c-0123456789ab", "i-0123456789abcdef0.eu-west-1.compute.internal", "1400 bytes", "10.0.0.1/24 10.0.1.1/24 10.0.2.1/24",
+	} {
+		if got := wgquick.Shown(value); got != value {
+			t.Errorf("%q is shown as %q", value, got)
+		}
+	}
+	for _, hook := range []string{
+		"iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE", "/etc/NetworkManager/dispatcher.d/WireGuard up", "wg set %i peer x persistent-keepalive 25",
+	} {
+		if got := wgquick.HideKeys(hook); got != hook {
+			t.Errorf("%q is shown as %q", hook, got)
+		}
 	}
 }
 

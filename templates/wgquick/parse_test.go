@@ -168,6 +168,7 @@ var refused = map[string]struct{ text, want string }{
 	"an endpoint port above 65535":    {inPeer + "Endpoint = hub:99999\n", `a:3: [Peer] %B%: Endpoint: "hub:99999": "99999": port above 65535`},
 	"an endpoint without host":        {inPeer + "Endpoint = :5\n", `a:3: [Peer] %B%: Endpoint: ":5": no host`},
 	"an IPv4 endpoint out of range":   {inPeer + "Endpoint = 300.1.1.1:5\n", `a:3: [Peer] %B%: Endpoint: "300.1.1.1:5": not an IP address`},
+	"an endpoint that may be a key":   {inPeer + "Endpoint = wn4jikWxQGganGycD6aHb98nt1AuNSHmkvG5QnEi4Fo:5\n", `a:3: [Peer] %B%: Endpoint: "(hidden)": looks like a key, for which no resolver is asked; write the name in lower case`},
 	"an IPv4 endpoint cut short":      {inPeer + "Endpoint = 127.1:5\n", `a:3: [Peer] %B%: Endpoint: "127.1:5": not an IP address`},
 	"an IPv4 endpoint in hexadecimal": {inPeer + "Endpoint = 0xc0.0x000207:5\n", `a:3: [Peer] %B%: Endpoint: "0xc0.0x000207:5": not an IP address`},
 	"an IPv6 endpoint out of form":    {inPeer + "Endpoint = 1::2::3:5\n", `a:3: [Peer] %B%: Endpoint: "1::2::3:5": not an IPv6 address`},

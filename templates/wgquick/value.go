@@ -259,8 +259,18 @@ func notAName(host string) string {
 		if !wellFormed(label, "-_", 63) {
 			return "neither an address nor a name"
 		}
+		if keyLike(label) {
+			return "looks like a key, for which no resolver is asked; write the name in lower case"
+		}
 	}
 	return ""
+}
+
+// keyLike reports whether a part of a host name is rather a key, or half of one, than that.
+func keyLike(label string) bool {
+	const half = 20
+	return jumbled(label) && len(label) >= half && strings.ContainsAny(label, "0123456789") &&
+		(len(label) >= 2*half || !strings.ContainsAny(label, "-_"))
 }
 
 // wellFormed reports whether s is 1 to longest ASCII letters, digits and others.
