@@ -521,18 +521,19 @@ func TestWhereASpokeIsMet(t *testing.T) {
 		want   string   // what the peer has, and where it is met; "none": it is no peer
 		told   []string // of its claim
 	}{
-		"nobody knows yet from where it calls":    {now: Snapshot{Nodes: []Node{silent}}, want: at + "/32"},
-		"it calls from there":                     {now: Snapshot{Nodes: []Node{silent}, Met: met(at)}, before: has("s", at+"/32"), want: "", told: []string{refused}},
-		"it still does":                           {now: Snapshot{Nodes: []Node{silent}, Met: met(at)}, before: has("s"), want: "", told: []string{refused}},
-		"it calls from elsewhere":                 {now: Snapshot{Nodes: []Node{silent}, Met: met("198.51.100.1")}, before: has("s"), want: at + "/32"},
-		"it says that it is met there":            {now: Snapshot{Nodes: []Node{named}}, want: "none", told: []string{refused}},
-		"and has an address inside":               {now: Snapshot{Nodes: []Node{both}}, want: inside + " " + at + ":51820", told: []string{refused}},
-		"and calls from there":                    {now: Snapshot{Nodes: []Node{both}, Met: met(at)}, before: has("s", at+"/32", inside), want: inside + " " + at + ":51820", told: []string{refused}},
-		"it says so, and has had the address":     {now: Snapshot{Nodes: []Node{named}}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
-		"it says so, and calls from elsewhere":    {now: Snapshot{Nodes: []Node{named}, Met: met("198.51.100.1")}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
-		"it is met inside of what lies behind it": {now: Snapshot{Nodes: []Node{wide}}, want: "192.0.2.0/24", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.0/24, which this Node claims`}},
-		"a tenant's":                              {now: Snapshot{Peers: []Peer{phone}}, want: inside + " " + at + ":51820", told: []string{"Secret/ns/s: " + reason("Secret", "allowed-ips")}},
-		"it cannot be read":                       {now: Snapshot{Unread: []string{"Node/s"}}, before: has("s"), want: "", told: []string{"Node/s: it cannot be read; what it had stays"}},
+		"nobody knows yet from where it calls":        {now: Snapshot{Nodes: []Node{silent}}, want: at + "/32"},
+		"it calls from there":                         {now: Snapshot{Nodes: []Node{silent}, Met: met(at)}, before: has("s", at+"/32"), want: "", told: []string{refused}},
+		"it calls from what it does not say any more": {now: Snapshot{Nodes: []Node{node("s", "allowed-ips=bad")}, Met: met(at)}, before: has("s", at+"/32"), want: "none", told: []string{`Node/s: allowed-ips "bad": not a CIDR`}},
+		"it still does":                               {now: Snapshot{Nodes: []Node{silent}, Met: met(at)}, before: has("s"), want: "", told: []string{refused}},
+		"it calls from elsewhere":                     {now: Snapshot{Nodes: []Node{silent}, Met: met("198.51.100.1")}, before: has("s"), want: at + "/32"},
+		"it says that it is met there":                {now: Snapshot{Nodes: []Node{named}}, want: "none", told: []string{refused}},
+		"and has an address inside":                   {now: Snapshot{Nodes: []Node{both}}, want: inside + " " + at + ":51820", told: []string{refused}},
+		"and calls from there":                        {now: Snapshot{Nodes: []Node{both}, Met: met(at)}, before: has("s", at+"/32", inside), want: inside + " " + at + ":51820", told: []string{refused}},
+		"it says so, and has had the address":         {now: Snapshot{Nodes: []Node{named}}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
+		"it says so, and calls from elsewhere":        {now: Snapshot{Nodes: []Node{named}, Met: met("198.51.100.1")}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
+		"it is met inside of what lies behind it":     {now: Snapshot{Nodes: []Node{wide}}, want: "192.0.2.0/24", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.0/24, which this Node claims`}},
+		"a tenant's":                                  {now: Snapshot{Peers: []Peer{phone}}, want: inside + " " + at + ":51820", told: []string{"Secret/ns/s: " + reason("Secret", "allowed-ips")}},
+		"it cannot be read":                           {now: Snapshot{Unread: []string{"Node/s"}}, before: has("s"), want: "", told: []string{"Node/s: it cannot be read; what it had stays"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, rejections := build(t, us(Hub), tc.now, &wgquick.Config{Peers: tc.before}, Policy{Prefix: kubePrefix})

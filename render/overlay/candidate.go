@@ -275,7 +275,7 @@ func (j *judge) meets(c *candidate, p netip.Prefix) bool {
 		return false
 	}
 	if from, calls := j.callers[c.wantKey]; calls {
-		c.calls = c.calls || from == p.Addr()
+		c.calls = c.calls || from == p.Addr() && !c.lastGoodPrefixes[p]
 		return from == p.Addr()
 	}
 	if c.wantEndpoint.Addr() != p.Addr() {
