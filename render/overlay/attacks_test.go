@@ -127,11 +127,18 @@ func TestClaims(t *testing.T) {
 				`Node/a: allowed-ips "::ffff:10.0.0.2/128": overlaps ::ffff:0.0.0.0/96 (IPv4-mapped)`}},
 		"the API server": {us(Hub), Policy{APIServer: []netip.Addr{netip.MustParseAddr("10.96.0.1")}}, []Node{node("a", "allowed-ips=10.96.0.0/16")},
 			map[string]string{}, []string{`Node/a: allowed-ips "10.96.0.0/16": covers the API server 10.96.0.1`}},
+		"what two hubs lead to": {leads("100.96.4.4/32"), Policy{}, []Node{hub("h", "allowed-ips=100.96.4.4/32"), node("a", "allowed-ips=100.96.4.4")},
+			map[string]string{"a": "100.96.4.4/32 at nowhere"}, nil},
+		"what another hub has of its own": {us(Hub), Policy{}, []Node{
+			hub("h", "allowed-ips=100.96.0.0/16,100.96.0.9/32", "endpoint=203.0.113.9:51820"), node("a", "allowed-ips=100.96.0.9,203.0.113.9,100.96.4.4")},
+			map[string]string{"a": "100.96.4.4/32 at nowhere"}, []string{
+				`Node/a: allowed-ips "100.96.0.9/32": covers 100.96.0.9, an address of the hub Node/h`,
+				`Node/a: allowed-ips "203.0.113.9/32": covers 203.0.113.9, an address of the hub Node/h`}},
 		"our own address, our machine's, another hub's": {us(Hub), Policy{}, []Node{ours, hub("h", "ip=10.224.0.5"), node("a", "allowed-ips=100.96.0.0/24,10.224.0.4/32,10.224.0.5")},
 			map[string]string{}, []string{
-				`Node/a: allowed-ips "10.224.0.4/32": covers 10.224.0.4, an address of this node`,
+				`Node/a: allowed-ips "10.224.0.4/32": covers 10.224.0.4, an address of Node/us`,
 				`Node/a: allowed-ips "10.224.0.5/32": covers 10.224.0.5, an address of the hub Node/h`,
-				`Node/a: allowed-ips "100.96.0.0/24": overlaps 100.96.0.1/32, held by this node`}},
+				`Node/a: allowed-ips "100.96.0.0/24": overlaps 100.96.0.1/32, held by Node/us`}},
 		"what hubs say of themselves, and this one does": {us(Hub), Policy{}, []Node{
 			hub("us", "public-key="+key("us").String(), "endpoint=here", "allowed-ips=100.96.0.0/16,x"),
 			hub("f", "public-key="+key("us").String(), "endpoint=127.0.0.1:1", "allowed-ips=0.0.0.0/0,100.96.0.0/16"),
@@ -164,7 +171,7 @@ func TestClaims(t *testing.T) {
 			map[string]string{"a": "10.1.0.0/16 at nowhere", "b": "10.2.0.1/32 at nowhere", "c": "10.2.0.2/32 at nowhere"}, []string{
 				`Node/a: endpoint "10.1.2.3:1": lies inside 10.1.0.0/16, which this Node claims`,
 				`Node/b: endpoint "10.1.0.5:1": lies inside 10.1.0.0/16, held by Node/a`,
-				`Node/c: endpoint "100.96.0.1:1": lies inside 100.96.0.1/32, held by this node`}},
+				`Node/c: endpoint "100.96.0.1:1": lies inside 100.96.0.1/32, held by Node/us`}},
 		"endpoints of no use": {us(Hub), Policy{}, []Node{
 			node("a", "ip=10.0.0.1", "endpoint=127.0.0.1:1"), node("b", "ip=10.0.0.2", "endpoint=203.0.113.1:0"), node("c", "ip=10.0.0.3", "endpoint=example.com:1"),
 			node("d", "ip=10.0.0.4", "endpoint=[fe80::1%eth0]:1"), node("e", "ip=10.0.0.5", "endpoint=203.0.113.1:1\nAllowedIPs = 0.0.0.0/0")},
@@ -200,8 +207,8 @@ func TestClaims(t *testing.T) {
 			node("a", "ip=10.7.0.1", "endpoint=[::ffff:127.0.0.1]:1"), node("b", "ip=10.7.0.2", "endpoint=[::FFFF:100.96.0.1]:1"), node("c", "ip=::ffff:100.96.0.1")},
 			map[string]string{"a": "10.7.0.1/32 at nowhere", "b": "10.7.0.2/32 at nowhere"}, []string{
 				`Node/a: endpoint "127.0.0.1:1": lies inside 127.0.0.0/8 (loopback)`,
-				`Node/b: endpoint "100.96.0.1:1": lies inside 100.96.0.1/32, held by this node`,
-				`Node/c: allowed-ips "100.96.0.1/32": overlaps 100.96.0.1/32, held by this node`}},
+				`Node/b: endpoint "100.96.0.1:1": lies inside 100.96.0.1/32, held by Node/us`,
+				`Node/c: allowed-ips "100.96.0.1/32": overlaps 100.96.0.1/32, held by Node/us`}},
 		"elements that do not parse": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=10.0.0.0/33,,10.0.1.0/24,x,")},
 			map[string]string{"a": "10.0.1.0/24 at nowhere"}, []string{
 				`Node/a: allowed-ips: an empty element between commas`,
@@ -225,17 +232,17 @@ func TestClaims(t *testing.T) {
 			node("us", "ip=10.224.0.1", "pods=10.244.0.0/24"), node("a", "pods=10.244.0.0/16"), node("b", "pods=0.0.0.0/0"), node("c", "pods=10.224.0.0/24"),
 			node("d", "pods=192.168.0.0/16"), node("e", "pods=10.244.5.0/24"), node("f", "pods=10.244.5.0/24")},
 			map[string]string{"e": "10.244.5.0/24 at nowhere"}, []string{
-				`Node/a: podCIDRs "10.244.0.0/16": overlaps 10.244.0.0/24, held by this node`,
+				`Node/a: podCIDRs "10.244.0.0/16": overlaps 10.244.0.0/24, held by Node/us`,
 				`Node/b: podCIDRs "0.0.0.0/0": a default route is not granted to a Node`,
-				`Node/c: podCIDRs "10.224.0.0/24": covers 10.224.0.1, an address of this node`,
+				`Node/c: podCIDRs "10.224.0.0/24": covers 10.224.0.1, an address of Node/us`,
 				`Node/d: podCIDRs "192.168.0.0/16": lies outside of what peers may claim`,
 				`Node/f: podCIDRs "10.244.5.0/24": overlaps 10.244.5.0/24, held by Node/e`}},
 		"the pods of this node, around, inside and equal": {us(Hub), Policy{}, []Node{node("us", "ip=10.224.0.1", "pods=10.244.0.0/24", "pods=fd44::/64"),
 			node("a", "allowed-ips=10.244.0.0/16"), node("b", "allowed-ips=10.244.0.128/25,10.244.1.0/24"), node("c", "allowed-ips=fd44::/64")},
 			map[string]string{"b": "10.244.1.0/24 at nowhere"}, []string{
-				`Node/a: allowed-ips "10.244.0.0/16": overlaps 10.244.0.0/24, held by this node`,
-				`Node/b: allowed-ips "10.244.0.128/25": overlaps 10.244.0.0/24, held by this node`,
-				`Node/c: allowed-ips "fd44::/64": overlaps fd44::/64, held by this node`}},
+				`Node/a: allowed-ips "10.244.0.0/16": overlaps 10.244.0.0/24, held by Node/us`,
+				`Node/b: allowed-ips "10.244.0.128/25": overlaps 10.244.0.0/24, held by Node/us`,
+				`Node/c: allowed-ips "fd44::/64": overlaps fd44::/64, held by Node/us`}},
 		"pods and services of others, with --peer-cidrs": {us(Hub), Policy{PeerCIDRs: ofNodes("100.96.0.0/16")}, []Node{
 			node("a", "allowed-ips=10.244.1.128/25,10.96.0.10,100.96.1.1"), node("b", "pods=10.244.1.0/24", "ip=100.96.1.2")},
 			map[string]string{"a": "100.96.1.1/32 at nowhere", "b": "100.96.1.2/32 at nowhere"}, []string{
@@ -312,7 +319,7 @@ func TestClaims(t *testing.T) {
 			map[string]string{"h": "10.1.0.0/16,10.1.0.0/24,10.1.0.7/32,172.31.0.0/16 at nowhere"}, []string{
 				`Node/a: allowed-ips "10.1.0.0/24": overlaps 10.1.0.0/24, held by Node/h`,
 				`Node/a: vpc-ip "172.31.0.1": lies inside 172.31.0.0/16, held by Node/h`,
-				`Node/h: allowed-ips "10.9.0.0/24": overlaps 10.9.0.0/24, held by this node`}},
+				`Node/h: allowed-ips "10.9.0.0/24": overlaps 10.9.0.0/24, held by Node/us`}},
 		"a neighbour that is the older one takes the hub's own address": {ourSite(), Policy{}, []Node{
 			node("a", "site=lab", "allowed-ips=100.96.0.1/32,100.96.0.0/30,100.96.4.2/32", "vpc-ip=172.31.0.1"), hub("h", "allowed-ips=100.96.0.0/16,100.96.0.1/32")},
 			map[string]string{"a": "100.96.4.2/32 at 172.31.0.1:51820 keepalive 25", "h": "100.96.0.0/16,100.96.0.1/32 at nowhere"}, []string{
@@ -552,6 +559,13 @@ func TestWhereASpokeIsMet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// leads is a hub that advertises this.
+func leads(cidrs ...string) Self {
+	self := us(Hub)
+	self.AllowedIPs = prefixes(cidrs...)
+	return self
 }
 
 // has is the peer of a Node in the last proposal.

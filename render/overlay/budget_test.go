@@ -96,7 +96,7 @@ func TestBudget(t *testing.T) {
 		"whoever is refused takes no place": {1, Snapshot{}, Snapshot{Nodes: []Node{node("a", allowed("100.96.0.0/24")), nodes("b")[0]}},
 			map[string]string{"b": small("b") + at}, []string{
 				`Node/a: ` + all + `1 peers`,
-				`Node/a: allowed-ips "100.96.0.0/24": overlaps 100.96.0.1/32, held by this node`}},
+				`Node/a: allowed-ips "100.96.0.0/24": overlaps 100.96.0.1/32, held by Node/us`}},
 		"those that cannot be read": {4, Snapshot{Peers: laptops("c"), Nodes: nodes("m", "n")}, Snapshot{Unread: append(whos(KindWireGuardPeer, "ns/c"), whos(KindNode, "m")...), Nodes: nodes("a", "n", "o"), Peers: laptops("b")},
 			map[string]string{"ns/c": small("c") + at, "m": small("m") + at, "n": small("n") + at, "a": small("a") + at}, []string{
 				`Node/m: it cannot be read; what it had stays`,

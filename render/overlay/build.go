@@ -188,18 +188,19 @@ func (j *judge) candidates(s Snapshot, last []wgquick.Peer) []*candidate {
 		n := &s.Nodes[i]
 		r := t.relation(n)
 		if r == stranger {
-			if t.hub(n) && n.Name != j.self.Node {
-				j.writeHub(*n)
-			}
 			if t.hub(n) && j.self.Role == Hub {
-				j.hearHub(&names, n)
+				s := j.builder.said(n.Name, names.of(n))
+				j.hearHub(n, s)
+				if n.Name != j.self.Node {
+					j.writeHub(n, s)
+				}
 			}
 			continue
 		}
 		o := wgquick.Origin{Kind: KindNode, Name: n.Name, UID: n.UID}
 		c := &candidate{node: n, said: j.builder.said(n.Name, names.of(n)), origin: o, who: o.String(), relation: r, last: lasts[o]}
 		if r == asHub && j.policy.pinned(n.Name) {
-			j.writeHub(*n)
+			j.writeHub(n, c.said)
 		}
 		cs = append(cs, c)
 	}
@@ -258,8 +259,8 @@ func ownNode(self Self, nodes []Node) *Node {
 // writeOwners writes the owner's word into the ledger: the fragments, and what this node is and holds itself.
 // A default route is left out: it is there to be overruled by everything that is narrower.
 func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
-	const us = "this node"
 	l, self := &j.ledger, j.self
+	l.us = wgquick.Origin{Kind: KindNode, Name: self.Node}.String()
 	j.budget.all.prefixes = len(self.HubAllowedIPs)
 	for _, peer := range static {
 		j.budget.all.peers++
@@ -285,7 +286,7 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 		}
 	}
 	for _, p := range self.Address {
-		put(&l.alone, host(p.Addr()), us)
+		put(&l.alone, host(p.Addr()), l.us)
 		l.connected = append(l.connected, p.Masked())
 		for _, q := range self.AllowedIPs {
 			if self.Role == Hub && q.Bits() > 0 && q.Contains(p.Addr()) {
@@ -302,7 +303,7 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 	}
 	for _, p := range routed {
 		if p.Bits() > 0 {
-			put(&l.alone, p.Masked(), us)
+			put(&l.alone, p.Masked(), l.us)
 		}
 	}
 	for _, p := range self.HubAllowedIPs {
@@ -347,11 +348,18 @@ func (j *judge) writeMet(candidates []*candidate, kept []wgquick.Peer) {
 	}
 }
 
-// writeHub notes where a hub's machine is.
-func (j *judge) writeHub(n Node) {
-	for _, a := range slices.Concat(n.InternalIPs, n.ExternalIPs) {
+// writeHub notes where a hub is: its machine, and what it names of its own beside its range. What we advertise as well
+// is a host that several hubs lead to.
+func (j *judge) writeHub(n *Node, s *said) {
+	who := wgquick.Origin{Kind: KindNode, Name: n.Name}.String()
+	for _, a := range append(slices.Concat(n.InternalIPs, n.ExternalIPs), s.endpoint.value.Addr()) {
 		if a.IsValid() {
-			put(&j.ledger.hubs, host(a.Unmap()), wgquick.Origin{Kind: KindNode, Name: n.Name}.String())
+			put(&j.ledger.hubs, host(a.Unmap()), who)
+		}
+	}
+	for _, r := range s.allowedIPs {
+		if r.err == nil && r.value.IsSingleIP() && !slices.Contains(j.self.AllowedIPs, r.value) {
+			put(&j.ledger.hubs, r.value, who)
 		}
 	}
 }

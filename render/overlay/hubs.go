@@ -4,10 +4,10 @@ import "wg-kube/templates/wgquick"
 
 // hearHub judges what a hub says of itself, this one or another: not beside what others claim, since it is no peer
 // here, but for its form. Its spokes do so as well, and tell nobody.
-func (j *judge) hearHub(names *annotations, n *Node) {
+func (j *judge) hearHub(n *Node, s *said) {
 	c := &candidate{
 		node:     n,
-		said:     new(read(names.of(n))),
+		said:     s,
 		origin:   wgquick.Origin{Kind: KindNode, Name: n.Name, UID: n.UID},
 		relation: asHub,
 	}

@@ -19,7 +19,8 @@ type ledger struct {
 	alone     bart.Table[string]
 	shared    bart.Table[string]
 	endpoints bart.Table[string]
-	hubs      bart.Table[string] // addresses of the hubs' machines: the API's word, so they evict nobody
+	hubs      bart.Table[string] // addresses of hubs and of their machines: the API's word, so they evict nobody
+	us        string             // this node, for messages: who reads them may be on another
 	ours      []netip.Addr       // of this machine: no spoke's claim covers them
 	connected []netip.Prefix     // the subnets of our own Address, and a hub's ranges around it: no endpoint is inside
 }
@@ -53,7 +54,7 @@ func (l *ledger) againstAlone(p netip.Prefix, who string, fresh bool) string {
 	}
 	for _, a := range l.ours {
 		if p.Contains(a) {
-			return fmt.Sprintf("covers %s, an address of this node", a)
+			return fmt.Sprintf("covers %s, an address of %s", a, l.us)
 		}
 	}
 	if fresh {

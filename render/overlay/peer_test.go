@@ -99,10 +99,10 @@ func TestPeers(t *testing.T) {
 			map[string]string{"ns/a": "10.1.0.0/24 at nowhere", "ns/b": "10.1.1.0/24 at nowhere"},
 			[]string{
 				`WireGuardPeer/ns/a: allowedIPs "0.0.0.0/0": a default route is not granted to a WireGuardPeer`,
-				`WireGuardPeer/ns/a: allowedIPs "10.224.0.4/32": covers 10.224.0.4, an address of this node`,
+				`WireGuardPeer/ns/a: allowedIPs "10.224.0.4/32": covers 10.224.0.4, an address of Node/us`,
 				`WireGuardPeer/ns/a: allowedIPs "10.224.0.5/32": covers 10.224.0.5, an address of the hub Node/h`,
 				`WireGuardPeer/ns/a: allowedIPs "10.96.0.0/16": covers the API server 10.96.0.1`,
-				`WireGuardPeer/ns/a: allowedIPs "100.96.0.0/24": overlaps 100.96.0.1/32, held by this node`,
+				`WireGuardPeer/ns/a: allowedIPs "100.96.0.0/24": overlaps 100.96.0.1/32, held by Node/us`,
 				`WireGuardPeer/ns/a: allowedIPs "127.0.0.0/8": overlaps 127.0.0.0/8 (loopback)`,
 				`WireGuardPeer/ns/a: allowedIPs "128.0.0.0/1": wider than /8: a split of a default route is not granted to a WireGuardPeer`,
 				`WireGuardPeer/ns/b: endpoint "10.1.0.9:1": lies inside 10.1.0.0/24, held by WireGuardPeer/ns/a`,

@@ -71,7 +71,7 @@ var hostile = []struct{ field, value, answer string }{
 	{"allowed-ips", "0.0.0.0/1,128.0.0.0/1", "a split of a default route is not granted"},
 	{"allowed-ips", "::/0", "a default route is not granted"},
 	{"allowed-ips", "10.96.0.0/16", "covers the API server 10.96.0.1"},
-	{"allowed-ips", "100.96.0.1/32", "held by this node"},
+	{"allowed-ips", "100.96.0.1/32", "held by Node/"},
 	{"allowed-ips", "10.99.0.128/25", "held by Node/good-node"},
 	{"allowed-ips", "10.98.0.0/15", "held by"},
 	{"allowed-ips", "169.254.169.254", "link-local"},
@@ -92,7 +92,7 @@ var hostile = []struct{ field, value, answer string }{
 	{"endpoint", "[::]:51820", "unspecified"},
 	{"endpoint", "[ff02::1]:51820", "multicast"},
 	{"endpoint", "[fe80::1%eth0]:51820", "not IP:port"},
-	{"endpoint", "100.96.0.1:51820", "held by this node"},
+	{"endpoint", "100.96.0.1:51820", "held by Node/"},
 	{"endpoint", "203.0.113.9:51820, 203.0.113.10:51820", "not IP:port"},
 	{"endpoint", strings.Repeat("9", 100_000), "not IP:port"},
 	{"allowed-ips", "010.55.0.0/24", "not a CIDR"},
@@ -101,7 +101,7 @@ var hostile = []struct{ field, value, answer string }{
 	{"allowed-ips", "\ufeff10.55.0.0/24", `"\ufeff10.55.0.0/24": not a CIDR`},
 	{"allowed-ips", "10.55.0.0/24#,0.0.0.0/0", "a default route is not granted"},
 	{"allowed-ips", "${PATH},$(id),`id`", `"$(id)": not a CIDR`},
-	{"allowed-ips", "100.96.0.0/12", "held by this node"},
+	{"allowed-ips", "100.96.0.0/12", "held by Node/"},
 	{"allowed-ips", "255.255.255.255", "broadcast"},
 }
 
