@@ -15,6 +15,7 @@ const (
 	publishTimeout = 30 * time.Second
 	publishFirst   = time.Second      // the wait after the first failure, doubled with each; also the least time between two
 	publishLast    = 30 * time.Second // the longest wait
+	publishStands  = time.Minute      // what is published anew before that, somebody else writes as well
 )
 
 // publisher keeps the own Node as overlay.Publish wants it. It has a goroutine of its own, for an API server that
@@ -82,21 +83,40 @@ func holds(have, want map[string]string) bool {
 	return true
 }
 
-// run writes what is offered, until ctx is done.
+// run writes what is offered, until ctx is done. Two machines of one name would each put right what the other wrote, for
+// ever: so who has to say the same again and again does so less and less often.
 func (p *publisher) run(ctx context.Context) error {
+	var last marks
+	var at time.Time // when that was written
+	var times int    // that it had to be written again
+	again := retry.Backoff{First: 2 * publishFirst, Last: publishLast}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case m := <-p.want:
-			p.publish(ctx, m)
-			pause(ctx, publishFirst)
+			wait := publishFirst
+			if m, written := p.publish(ctx, m); written {
+				if m.equal(last) && time.Since(at) < publishStands {
+					times++
+					wait = again.Next()
+				} else {
+					times = 0
+					again.Reset()
+				}
+				last, at = m, time.Now()
+				if times == 3 {
+					p.log.Warn("somebody else writes what own Node says: is there another machine of this name?", "op", "publish")
+				}
+			}
+			pause(ctx, wait)
 		}
 	}
 }
 
-// publish tries until it works. Meanwhile m gives way to what is newer.
-func (p *publisher) publish(ctx context.Context, m marks) {
+// publish tries until it works. Meanwhile m gives way to what is newer. It returns what was published, and whether that
+// had to be written.
+func (p *publisher) publish(ctx context.Context, m marks) (published marks, written bool) {
 	retrying := retry.Backoff{First: publishFirst, Last: publishLast}
 	for ctx.Err() == nil {
 		written, err := p.try(ctx, m)
@@ -104,7 +124,7 @@ func (p *publisher) publish(ctx context.Context, m marks) {
 			p.log.Info("published", "op", "publish")
 		}
 		if err == nil {
-			return
+			return m, written
 		}
 		if p.said.news("err", err.Error()) && ctx.Err() == nil {
 			p.log.Warn("own Node not written; it is tried again", "op", "publish", "err", err)
@@ -115,6 +135,7 @@ func (p *publisher) publish(ctx context.Context, m marks) {
 		default:
 		}
 	}
+	return m, false
 }
 
 func (p *publisher) try(ctx context.Context, m marks) (written bool, err error) {

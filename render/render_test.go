@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -489,6 +490,41 @@ func TestWhoIsTakenOutStaysOut(t *testing.T) {
 	if n := strings.Count(log.String(), "took it out"); n != 1 {
 		t.Errorf("that is said %d times:\n%s", n, log)
 	}
+}
+
+// TestTwoMachinesOfOneName: each puts right what the other writes, but not for ever as often, and it is told.
+func TestTwoMachinesOfOneName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer stop()
+		log, c := &lab.Log{}, newCluster()
+		p := newPublisher(c, Config{Policy: overlay.Policy{Prefix: prefix}, Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: NewMetrics(prometheus.NewRegistry())})
+		go func() { _ = p.run(ctx) }()
+		ours, _ := wgquick.ParsePublicKey(aliceKey)
+		offer := func(annotated string) {
+			p.offer(overlay.Self{Node: "s", Role: overlay.Spoke, PublicKey: ours},
+				overlay.Node{Labels: map[string]string{prefix + "peer": "true"}, Annotations: map[string]string{prefix + "public-key": annotated}})
+			time.Sleep(100 * time.Millisecond)
+		}
+		writes := func(times int, annotated string) int {
+			before := len(c.published)
+			for range times {
+				offer(annotated)
+			}
+			return len(c.published) - before
+		}
+		if n := writes(6000, bobKey); n < 20 || n > 60 {
+			t.Errorf("in 10 minutes it is written %d times", n)
+		}
+		if n := strings.Count(log.String(), "another machine of this name"); n != 1 {
+			t.Errorf("that is said %d times", n)
+		}
+		writes(1000, aliceKey)
+		if n := writes(30, bobKey); n < 2 {
+			t.Errorf("after it has stood for a while it is written %d times in 3 s", n)
+		}
+	})
 }
 
 func TestPublish(t *testing.T) {
