@@ -78,10 +78,9 @@ func TestEndToEnd(t *testing.T) {
 		waitForReach(t, all, everybody...)
 	})
 	t.Run("the label goes and comes", func(t *testing.T) {
-		s3.render.kill() // else it sets it again
 		c.label(t, "spoke-3", "wireguard.kube/peer", nil)
 		waitForReach(t, all, without3...)
-		s3.startRender()
+		c.label(t, "spoke-3", "wireguard.kube/peer", "true")
 		waitForReach(t, all, everybody...)
 	})
 	t.Run("a site label makes a neighbour of it, and no longer", func(t *testing.T) {
