@@ -228,8 +228,10 @@ func (i *iface) there(c *wgquick.Config) (was [][]wgquick.Peer) {
 	switch inForce {
 	case c:
 		return [][]wgquick.Peer{c.Peers}
-	case nil:
-		inForce = &wgquick.Config{}
+	case nil: // the last one counts, as it does for a proposal
+		if inForce = i.was; inForce == nil || !Ours(inForce) {
+			inForce = &wgquick.Config{}
+		}
 	}
 	for _, m := range i.files.past.moments {
 		was = append(was, m.peers)

@@ -97,6 +97,23 @@ func TestEndpointsTakeNoMoreThanMayGo(t *testing.T) {
 	}
 }
 
+// The last file in force counts where there is none any more.
+func TestEndpointsTakeNothingWhileTheFileIsGone(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	ps := peers(1, 10)
+	h.write(t, h.proposal("wg0"), renderedOf(t, ps...))
+	h.look(t, i, true)
+	must(t, os.Remove(h.inForce("wg0")))
+	for n := range ps {
+		ps[n].Endpoint = inside(n + 1)
+	}
+	h.write(t, h.proposal("wg0"), renderedOf(t, ps...))
+	if h.look(t, i, true); h.kernel.peers("wg0") != 10 || len(h.routes("wg0")) != 10 {
+		t.Errorf("%d peers, %q", h.kernel.peers("wg0"), h.routes("wg0"))
+	}
+}
+
 // A name is an endpoint as well, and wg-render may say it long before it leads anywhere; then it may be gone.
 func TestNamesTakeNoMoreThanMayGo(t *testing.T) {
 	for _, gone := range []bool{false, true} {
