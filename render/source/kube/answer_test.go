@@ -230,6 +230,44 @@ func (c cluster) condition(namespace, name string) (cond map[string]any, version
 	return cond, u.GetResourceVersion()
 }
 
+// TestStatusOfAnotherPast: a server that was restored has an old status again, and is told anew.
+func TestStatusOfAnotherPast(t *testing.T) {
+	api := newCluster(t)
+	api.define()
+	ns := api.namespace()
+	made, err := api.peers(ns).Create(t.Context(), peer("office", `{"publicKey":"`+aliceKey+`","allowedIPs":["10.0.0.0/24"]}`), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := api.Proxy(t, api.Admin())
+	hub := run(t, proxy.Config(), kube.Config{Node: "hub", Role: overlay.Hub}, func(server *kube.Source) render.Peers { return peers.New(server, ns) })
+	hub.hasPeers("office")
+	v := refused(overlay.KindWireGuardPeer, ns+"/office", string(made.GetUID()))
+	v.Generation, v.Granted = 1, true
+	is := func() any {
+		time.Sleep(500 * time.Millisecond) // for the source to see what was written last
+		tell(t, hub.others.(render.Answerer), v)
+		cond, _ := api.condition(ns, "office")
+		return cond["status"]
+	}
+	if now := is(); now != "True" {
+		t.Fatalf("it says %v", now)
+	}
+	old := []byte(`{"status":{"conditions":[{"type":"Accepted","status":"False","reason":"Refused","message":"once","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`)
+	if _, err := api.peers(ns).Patch(t.Context(), "office", types.MergePatchType, old, metav1.PatchOptions{}, "status"); err != nil {
+		t.Fatal(err)
+	}
+	if now := is(); now != "False" {
+		t.Errorf("somebody else wrote it, and now it says %v", now)
+	}
+	proxy.Cut()
+	for tries := 0; is() != "True"; tries++ {
+		if tries == 20 {
+			t.Fatal("it is not written again")
+		}
+	}
+}
+
 // TestStatus: it says what became of a WireGuardPeer, is written when that changes, and two hubs that differ do not
 // quarrel.
 func TestStatus(t *testing.T) {

@@ -113,6 +113,9 @@ func (o *Objects[T]) Snapshot() (values []T, synced bool) {
 	return values, true
 }
 
+// Reading is another one whenever everything was read anew, so that what is seen may be of another past of the server.
+func (o *Objects[T]) Reading() any { return o.shown().query }
+
 // Denied returns why the API server, which does answer, has not shown the objects: they may not be read, or it knows
 // no such type. It is nil once they are synced, and as long as nobody knows.
 func (o *Objects[T]) Denied() error {

@@ -35,7 +35,8 @@ type Source struct {
 
 	mu     sync.Mutex
 	judged map[string]object           // by uid: those there were when Untold was called last
-	told   map[string]metav1.Condition // by uid: the last one that was written
+	told   map[string]metav1.Condition // by uid: the last one that was written, to the server of this reading
+	of     any                         // the reading of judged
 }
 
 // object is what is kept of a WireGuardPeer.

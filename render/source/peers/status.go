@@ -43,6 +43,10 @@ func (s *Source) Untold(verdicts []overlay.Verdict) (untold []overlay.Verdict) {
 	for _, o := range objects {
 		s.judged[o.peer.UID] = o
 	}
+	if of := s.objects.Reading(); of != s.of { // a server that was restored may not have what it was told
+		s.of = of
+		clear(s.told)
+	}
 	maps.DeleteFunc(s.told, func(uid string, _ metav1.Condition) bool { _, ok := s.judged[uid]; return !ok })
 	for _, v := range verdicts {
 		o, ok := s.judged[v.Origin.UID]
@@ -63,8 +67,8 @@ func (s *Source) Untold(verdicts []overlay.Verdict) (untold []overlay.Verdict) {
 
 // Answer writes into the status of a WireGuardPeer what became of it. It tries once.
 //
-// Where several nodes judge, each writes a judgement once. So they do not quarrel, should they differ: the last one
-// stays.
+// Where several nodes judge, each writes a judgement once, and once more when everything was read anew. So they do not
+// quarrel, should they differ: the last one stays.
 func (s *Source) Answer(ctx context.Context, v overlay.Verdict) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
