@@ -15,7 +15,6 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 )
 
 // Ready tells systemd that the service is up. It may be called again; only the first time counts.
@@ -83,10 +82,6 @@ type HTTP struct {
 	Ready   func() error // /readyz: why the daemon is not yet, or no longer, as it should be; nil: it is
 }
 
-// maxConns is how many may ask at once: every user of the machine reaches loopback, and none is to use up the open
-// files of a daemon. The others wait.
-const maxConns = 32
-
 // Serve serves it until ctx is done.
 func (h HTTP) Serve(ctx context.Context) error {
 	if h.Addr == Off {
@@ -101,10 +96,11 @@ func (h HTTP) Serve(ctx context.Context) error {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(h.Metrics, promhttp.HandlerOpts{}))
 	mux.Handle("GET /healthz", probe(h.Alive))
 	mux.Handle("GET /readyz", probe(h.Ready))
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
+	srv := &http.Server{Handler: mux, ReadTimeout: 2 * time.Second, WriteTimeout: 10 * time.Second}
+	srv.SetKeepAlivesEnabled(false)
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	if err := srv.Serve(netutil.LimitListener(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+	if err := srv.Serve(&newest{Listener: l}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil

@@ -127,7 +127,8 @@ func TestAServiceManagerThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// Who opens connections and says nothing holds up those who ask for seconds, and takes no more than a few open files.
+// Who opens connections and says nothing, or never an end, holds up nobody, takes no more than a few open files, and
+// those not for long.
 func TestManyWhoAskNothing(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free now
 	if err != nil {
@@ -145,25 +146,46 @@ func TestManyWhoAskNothing(t *testing.T) {
 		}
 		return len(entries)
 	}
-	var silent []net.Conn
-	for end := time.Now().Add(30 * time.Second); len(silent) < 300 && time.Now().Before(end); {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			defer c.Close()
-			silent = append(silent, c)
-		} else {
-			time.Sleep(10 * time.Millisecond)
+	client := http.Client{Timeout: 30 * time.Second}
+	const half = "GET /healthz HTTP/1.1\r\nHost: x\r\n"
+	what := []string{"", half, half + "Content-Length: 1000\r\n\r\n", half + "\r\n" + half}
+	for _, says := range what {
+		var many []net.Conn
+		for end := time.Now().Add(30 * time.Second); len(many) < 1000 && time.Now().Before(end); {
+			if c, err := net.Dial("tcp", addr); err == nil {
+				defer c.Close()
+				_, _ = io.WriteString(c, says)
+				many = append(many, c)
+			} else {
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		resp, err := client.Get("http://" + addr + "/healthz")
+		if err != nil {
+			t.Fatalf("after %d of %q: %v", len(many), says, err)
+		}
+		resp.Body.Close()
+		if n := openFiles() - len(many); len(many) < 1000 || n > 100 {
+			t.Errorf("%d of %q, %d open files beside ours", len(many), says, n)
+		}
+		for _, c := range many {
+			c.Close()
 		}
 	}
-	if n := openFiles() - len(silent); len(silent) < 300 || n > 100 {
-		t.Errorf("%d silent connections, %d open files beside ours", len(silent), n)
+	var last []net.Conn
+	for _, says := range what {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, says)
+		last = append(last, c)
 	}
-	for _, c := range silent[maxConns:] {
-		c.Close()
+	for i, c := range last {
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		if _, err := io.Copy(io.Discard, c); os.IsTimeout(err) {
+			t.Errorf("%q keeps its connection", what[i])
+		}
 	}
-	client := http.Client{Timeout: 30 * time.Second}
-	resp, err := client.Get("http://" + addr + "/healthz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
 }
