@@ -230,7 +230,7 @@ func (l *loop) run(ctx context.Context, tell func()) {
 		case got.drift: // somebody may be taking back what we do; the two of us are not to burn a core
 			retrying.Reset()
 			if quarrel++; quarrel > patience {
-				next, events = min(next, lastRetry), nil
+				next, events = min(next, max(firstRetry, truce*got.took), lastRetry), nil
 			}
 		default:
 			retrying.Reset()
@@ -286,6 +286,7 @@ const (
 	breather = 500 * time.Millisecond // without anything to do, until memory is given back
 	airing   = 4                      // looks that found nothing to do, until memory is given back all the same
 	patience = 5                      // repairs, before somebody is taken to be undoing them
+	truce    = 10                     // times as long as a repair took, until the next one then
 )
 
 // lockWait is how long another wg-apply may hold an interface.

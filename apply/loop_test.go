@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -70,6 +71,18 @@ func TestDaemonFollowsTheFiles(t *testing.T) {
 	h.eventually(t, "the status is written", func() bool { return h.status(t, "wg2").Applied != "" })
 	if _, err := os.Stat(filepath.Join(h.RunDir, "wg2.json")); err != nil {
 		t.Error(err)
+	}
+}
+
+// However often somebody takes an interface away, it is made again, and soon.
+func TestDaemonIsNotWornDown(t *testing.T) {
+	h := newHouse(t)
+	h.write(t, h.inForce("wg0"), byHand(t, peer(1)))
+	h.run(t, "wg0")
+	for n := range patience + 3 {
+		h.eventually(t, fmt.Sprintf("it is there after it was deleted %d times", n), func() bool { return h.kernel.peers("wg0") == 1 })
+		h.kernel.change("wg0", func(l *plan.Live) { *l = plan.Live{} })
+		signal(h.kernel.events)
 	}
 }
 
