@@ -91,7 +91,7 @@ func (i *iface) device(ctx context.Context, l *look) {
 		if l.drift {
 			l.repairs.add(p)
 		}
-		sayPlan(i.log, p, l.drift)
+		i.voice.plan(p, l.drift)
 		live = live.After(p)
 	} else {
 		i.lookAround(ctx, live)

@@ -39,7 +39,7 @@ type iface struct {
 	observed func() (plan.Live, error) // what was read of the device ahead of its turn; nil: nothing
 	right    bool                      // at the last look at the device it was as the file in force says
 	half     bool                      // the last plan stopped half way: what differs may be our own doing
-	said     said
+	voice    voice
 	silent   bool            // the caller has it from the look
 	gone     time.Time       // since when the file in force is missing; zero: it is there, or never was
 	was      *wgquick.Config // the last file in force that could be read, for when it is gone; nil: none since we began
@@ -90,6 +90,7 @@ func (c Config) newIface(name string, wake func()) *iface {
 		quiet:  silence{},
 		status: status.Status{Interface: name},
 	}
+	i.voice = newVoice(i.log, c.now)
 	i.remembered()
 	i.promoted.held, i.promoted.why = i.status.Held, i.status.HeldWhy
 	return i
@@ -144,7 +145,7 @@ func (i *iface) look(ctx context.Context, device bool) look {
 	}
 	err = i.save(l.status)
 	if !i.silent {
-		i.said.say(i.log, l.status, err)
+		i.voice.say(l.status, err)
 	}
 	l.err = cmp.Or(l.err, err)
 	l.idle = !changed && l.err == nil && l.live == nil
@@ -325,9 +326,11 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 		if before != nil && before.SameMeaning(next.config) && len(next.held) == 0 {
 			level = slog.LevelDebug // of its comments alone, and wg-render has told what they tell
 		}
-		i.log.Log(ctx, level, "promoted", "path", f.path, "peers", len(next.config.Peers), "held", len(next.held), "refused", len(next.refused))
+		i.voice.tell(level, "promoted", 1, func(int) []any {
+			return []any{"path", f.path, "peers", len(next.config.Peers), "held", len(next.held), "refused", len(next.refused)}
+		})
 		if before != nil {
-			sayReplaced(i.log, before.Peers, next.config.Peers)
+			i.voice.replaced(before.Peers, next.config.Peers)
 		}
 	}
 	if i.unjudged = ""; i.names.unanswered(f.proposal.config) {

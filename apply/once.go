@@ -43,7 +43,7 @@ func (c Config) Once(ctx context.Context, name string) error {
 		case l.status.InForce == "":
 			return fmt.Errorf("%s: there is no such file, and the interface takes no proposal that there is", i.files.path)
 		case l.steps == 0:
-			i.said.say(i.log, l.status, nil)
+			i.voice.say(l.status, nil)
 			return nil
 		}
 		tries++

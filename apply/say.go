@@ -2,7 +2,6 @@ package apply
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -14,37 +13,30 @@ import (
 	"wg-kube/templates/wgquick"
 )
 
-// said is what the last look had to say, so that at rest there is silence.
-type said map[string]bool
-
 // say logs what s says and the look before did not. unsaved is why s could not be written, nil if it could.
-func (was *said) say(log *slog.Logger, s status.Status, unsaved error) {
-	now := said{}
-	say := func(line string, log func()) {
-		if now[line] = true; !(*was)[line] {
-			log()
-		}
+func (v *voice) say(s status.Status, unsaved error) {
+	was := v.said
+	v.said = map[string]bool{}
+	say := func(level slog.Level, msg, key string, lines ...string) {
+		fresh := slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+			v.said[line] = true
+			return was[line]
+		})
+		v.tell(level, msg, len(fresh), func(n int) []any { return []any{key, fresh[n]} })
 	}
-	for _, line := range s.Refused {
-		say(line, func() { log.Error("refused", "err", line) })
-	}
-	for _, line := range s.Errors {
-		say(line, func() { log.Error("not as the file says", "err", line) })
-	}
-	for _, line := range s.Warnings {
-		say(line, func() { log.Warn(line) })
-	}
+	say(slog.LevelError, "refused", "err", s.Refused...)
+	say(slog.LevelError, "not as the file says", "err", s.Errors...)
+	say(slog.LevelWarn, "note", "err", s.Warnings...)
 	if len(s.Held) > 0 {
-		line := heldLine(s)
-		say(line, func() { log.Warn("held", "err", line) })
+		say(slog.LevelWarn, "held", "err", heldLine(s))
 	}
 	if unsaved != nil {
-		say(unsaved.Error(), func() { log.Error("the status is not written", "err", unsaved) })
+		say(slog.LevelError, "the status is not written", "err", unsaved.Error())
 	}
 	if s.Waiting != "" {
-		say(s.Waiting, func() { log.Info("waiting for a file", "path", s.Waiting) })
+		say(slog.LevelInfo, "waiting for a file", "path", s.Waiting)
 	}
-	*was = now
+	v.rests()
 }
 
 // heldLine says why something is held, and names the command that lets it go.
@@ -82,18 +74,12 @@ func countHeld(held []Held) (peers, prefixes int) {
 	return peers, prefixes
 }
 
-// sayReplaced names both where one peer has taken the place or a prefix of another, which no guard keeps it from: a spoke
+// replaced names both where one peer has taken the place or a prefix of another, which no guard keeps it from: a spoke
 // follows its hub to a new key, or to a new machine, without a person.
-func sayReplaced(log *slog.Logger, was, is []wgquick.Peer) {
+func (v *voice) replaced(was, is []wgquick.Peer) {
 	who := func(p *wgquick.Peer) string { return strings.TrimSpace(p.Origin.String() + " " + p.PublicKey.String()) }
 	say := func(what string, all [][2]*wgquick.Peer) {
-		for n, r := range all {
-			if n == mostSteps {
-				log.Warn(what, "peer", fmt.Sprintf("... and %d more", len(all)-n))
-				return
-			}
-			log.Warn(what, "peer", who(r[0]), "by", who(r[1]))
-		}
+		v.tell(slog.LevelWarn, what, len(all), func(n int) []any { return []any{"peer", who(all[n][0]), "by", who(all[n][1])} })
 	}
 	say("replaced", replaced(was, is))
 	say("prefixes taken over", robbed(was, is))
@@ -178,19 +164,11 @@ func but(peers, others []wgquick.Peer) (out []*wgquick.Peer) {
 	return out
 }
 
-// mostSteps of one plan are logged one by one; a first start with thousands of peers is one line more.
-const mostSteps = 40
-
-func sayPlan(log *slog.Logger, p plan.Plan, drift bool) {
+// plan names the steps of p.
+func (v *voice) plan(p plan.Plan, drift bool) {
 	msg, level := "changed", slog.LevelInfo
 	if drift { // the file has not changed, so somebody else did this
 		msg, level = "drift", slog.LevelWarn
 	}
-	for n, s := range p.Steps {
-		if n == mostSteps {
-			log.Log(context.Background(), level, msg, "op", fmt.Sprintf("... and %d more", len(p.Steps)-n))
-			return
-		}
-		log.Log(context.Background(), level, msg, "op", s.String())
-	}
+	v.tell(level, msg, len(p.Steps), func(n int) []any { return []any{"op", p.Steps[n].String()} })
 }

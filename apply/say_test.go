@@ -97,7 +97,7 @@ func TestReplacedPeersAreNamed(t *testing.T) {
 	}
 }
 
-// inWords is what sayReplaced would say.
+// inWords is what would be said of them.
 func inWords(pairs [][2]*wgquick.Peer) (lines []string) {
 	for _, r := range pairs {
 		lines = append(lines, fmt.Sprintf("%s %d by %s %d", r[0].Origin.Name, r[0].PublicKey[3], r[1].Origin.Name, r[1].PublicKey[3]))
@@ -144,7 +144,7 @@ func TestPrefixesTakenOverAreTold(t *testing.T) {
 	log := h.log.Take()
 	for _, want := range []string{
 		fmt.Sprintf(`level=WARN msg="prefixes taken over" iface=wg0 peer="Node/node-07 %s" by="Node/node-99 %s"`, key(7), key(99)),
-		`level=WARN msg="prefixes taken over" iface=wg0 peer="... and 20 more"`,
+		`level=WARN msg="prefixes taken over" iface=wg0 op="... and 20 more"`,
 	} {
 		if strings.Count(log, want) != 1 {
 			t.Errorf("no line has %s:\n%s", want, log)
