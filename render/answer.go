@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"wg-kube/internal/retry"
@@ -47,13 +48,22 @@ func newAnswerers(c Config) (all []*answerer) {
 	return all
 }
 
+// reader is an Answerer that knows when everything was read anew: whoever was restored then may not have what it was told.
+type reader interface{ Reading() any }
+
 // answer offers what became of the claims in r to be told, if nobody has yet.
 func (l *Loop) answer(r *rendered) {
+	readings := make([]any, len(l.answerers))
+	for i, a := range l.answerers {
+		if of, ok := a.to.(reader); ok {
+			readings[i] = of.Reading()
+		}
+	}
 	turn := overlay.Turn(r.inputs.self, r.inputs.now, r.inputs.policy)
-	if len(l.answerers) == 0 || r == l.answered || turn >= answerTurns {
+	if len(l.answerers) == 0 || r == l.answered && slices.Equal(readings, l.readings) || turn >= answerTurns {
 		return
 	}
-	l.answered = r
+	l.answered, l.readings = r, readings
 	now := answer{overlay.Verdicts(r.inputs.now, r.config, r.refused), turn}
 	for _, a := range l.answerers {
 		select {

@@ -15,8 +15,15 @@ import (
 // listeners are Peers that hear what became of theirs.
 type listeners struct {
 	*others
-	refuse func(overlay.Verdict) error
-	heard  []string
+	reading int
+	refuse  func(overlay.Verdict) error
+	heard   []string
+}
+
+func (l *listeners) Reading() any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reading
 }
 
 func (l *listeners) Untold(verdicts []overlay.Verdict) []overlay.Verdict { return verdicts }
@@ -73,6 +80,23 @@ func TestAnswersOnlyOnce(t *testing.T) {
 	if len(l.heard) > 2 { // the Node has changed once
 		t.Errorf("heard %q", l.heard)
 	}
+}
+
+// TestAnswersWhenAllIsReadAnew: nothing has changed, but the server may be a restored one, and know nothing of the answer.
+func TestAnswersWhenAllIsReadAnew(t *testing.T) {
+	b := newBench(t)
+	c := newCluster(overlay.Node{Name: "hub-1"})
+	c.synced = true
+	l := &listeners{others: newOthers(), refuse: heard}
+	b.others = l
+	b.run(onlySource{c})
+	l.know(nil, laptop())
+	b.eventually("it is heard", func() bool { return l.last() != "" })
+	l.mu.Lock()
+	l.heard, l.reading = nil, 1
+	l.mu.Unlock()
+	l.know(nil, laptop())
+	b.eventually("it is heard again", func() bool { return l.last() != "" })
 }
 
 // TestWhatIsRefusedForGood is said and not tried again, and what comes after it is told.

@@ -64,6 +64,7 @@ type Loop struct {
 	publisher *publisher
 	answerers []*answerer
 	answered  *rendered     // the one last offered to them; nil: none yet
+	readings  []any         // theirs, at that time
 	peers     chan struct{} // has a signal when one of Peers has
 	refused   refusals
 	seen      map[string]bool // the Nodes seen since the start

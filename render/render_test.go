@@ -63,6 +63,12 @@ func (c *cluster) Snapshot() (nodes []overlay.Node, synced bool) {
 	return nodes, c.synced
 }
 
+func (c *cluster) writes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.published)
+}
+
 func (c *cluster) Publish(_ context.Context, labels, annotations map[string]string) (written bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -508,11 +514,12 @@ func TestTwoMachinesOfOneName(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		writes := func(times int, annotated string) int {
-			before := len(c.published)
+			before := c.writes()
 			for range times {
 				offer(annotated)
 			}
-			return len(c.published) - before
+			synctest.Wait()
+			return c.writes() - before
 		}
 		if n := writes(6000, bobKey); n < 20 || n > 60 {
 			t.Errorf("in 10 minutes it is written %d times", n)

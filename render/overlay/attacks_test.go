@@ -258,6 +258,10 @@ func TestClaims(t *testing.T) {
 			node("a", "allowed-ips=203.0.113.6/32", "endpoint=100.96.3.3:7"), node("b", "allowed-ips=100.96.3.0/24")},
 			map[string]string{"a": "203.0.113.6/32 at nowhere", "b": "100.96.3.0/24 at nowhere"}, []string{
 				`Node/a: endpoint "100.96.3.3:7": lies inside 100.96.3.0/24, held by Node/b`}},
+		"an endpoint beside us, in a range as wide as the network below": {Self{Node: "us", Role: Hub, PublicKey: key("us"), Keepalive: 25,
+			Address: prefixes("10.96.0.1/32"), AllowedIPs: prefixes("10.0.0.0/8")}, Policy{}, []Node{
+			hub("us", "ip=10.1.0.1"), node("a", "allowed-ips=10.96.0.2/32", "endpoint=10.1.2.3:7")},
+			map[string]string{"a": "10.96.0.2/32 at 10.1.2.3:7 keepalive 25"}, nil},
 		"a podCIDR of another is of no meaning outside of a mesh": {us(Hub), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "ip=100.96.1.1")},
 			map[string]string{"a": "100.96.1.1/32 at nowhere"}, nil},
 		"a mesh node at an endpoint of its own pods": {ourMesh(), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "pods=fd44:1::/64", "endpoint=10.244.1.1:1")},
@@ -528,19 +532,23 @@ func TestWhereASpokeIsMet(t *testing.T) {
 		want   string   // what the peer has, and where it is met; "none": it is no peer
 		told   []string // of its claim
 	}{
-		"nobody knows yet from where it calls":        {now: Snapshot{Nodes: []Node{silent}}, want: at + "/32"},
-		"it calls from there":                         {now: Snapshot{Nodes: []Node{silent}, Met: met(at)}, before: has("s", at+"/32"), want: "", told: []string{refused}},
-		"it calls from what it does not say any more": {now: Snapshot{Nodes: []Node{node("s", "allowed-ips=bad")}, Met: met(at)}, before: has("s", at+"/32"), want: "none", told: []string{`Node/s: allowed-ips "bad": not a CIDR`}},
-		"it still does":                               {now: Snapshot{Nodes: []Node{silent}, Met: met(at)}, before: has("s"), want: "", told: []string{refused}},
-		"it calls from elsewhere":                     {now: Snapshot{Nodes: []Node{silent}, Met: met("198.51.100.1")}, before: has("s"), want: at + "/32"},
-		"it says that it is met there":                {now: Snapshot{Nodes: []Node{named}}, want: "none", told: []string{refused}},
-		"and has an address inside":                   {now: Snapshot{Nodes: []Node{both}}, want: inside + " " + at + ":51820", told: []string{refused}},
-		"and calls from there":                        {now: Snapshot{Nodes: []Node{both}, Met: met(at)}, before: has("s", at+"/32", inside), want: inside + " " + at + ":51820", told: []string{refused}},
-		"it says so, and has had the address":         {now: Snapshot{Nodes: []Node{named}}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
-		"it says so, and calls from elsewhere":        {now: Snapshot{Nodes: []Node{named}, Met: met("198.51.100.1")}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
-		"it is met inside of what lies behind it":     {now: Snapshot{Nodes: []Node{wide}}, want: "192.0.2.0/24", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.0/24, which this Node claims`}},
-		"a tenant's":                                  {now: Snapshot{Peers: []Peer{phone}}, want: inside + " " + at + ":51820", told: []string{"Secret/ns/s: " + reason("Secret", "allowed-ips")}},
-		"it cannot be read":                           {now: Snapshot{Unread: []string{"Node/s"}}, before: has("s"), want: "", told: []string{"Node/s: it cannot be read; what it had stays"}},
+		"nobody knows yet from where it calls":             {now: Snapshot{Nodes: []Node{silent}}, want: at + "/32"},
+		"it calls from there":                              {now: Snapshot{Nodes: []Node{silent}, Met: met(at)}, before: has("s", at+"/32"), want: "", told: []string{refused}},
+		"it calls from what it does not say any more":      {now: Snapshot{Nodes: []Node{node("s", "allowed-ips=bad")}, Met: met(at)}, before: has("s", at+"/32"), want: "", told: []string{`Node/s: allowed-ips "bad": not a CIDR`}},
+		"it still does":                                    {now: Snapshot{Nodes: []Node{silent}, Met: met(at)}, before: has("s"), want: "", told: []string{refused}},
+		"and nobody has heard it since":                    {now: Snapshot{Nodes: []Node{silent}}, before: has("s"), want: "", told: []string{refused}},
+		"and spoils its claim":                             {now: Snapshot{Nodes: []Node{node("s", "allowed-ips=bad")}, Met: met(at)}, before: has("s"), want: "", told: []string{`Node/s: allowed-ips "bad": not a CIDR`}},
+		"and claims what is around it":                     {now: Snapshot{Nodes: []Node{node("s", "allowed-ips=192.0.2.0/24")}, Met: met(at)}, before: has("s"), want: "", told: []string{`Node/s: allowed-ips "192.0.2.0/24": covers 192.0.2.23, from where it calls itself`}},
+		"it says where it is met, and nobody has heard it": {now: Snapshot{Nodes: []Node{named}}, before: has("s"), want: " " + at + ":51820", told: []string{refused}},
+		"it calls from elsewhere":                          {now: Snapshot{Nodes: []Node{silent}, Met: met("198.51.100.1")}, before: has("s"), want: at + "/32"},
+		"it says that it is met there":                     {now: Snapshot{Nodes: []Node{named}}, want: " " + at + ":51820", told: []string{refused}},
+		"and has an address inside":                        {now: Snapshot{Nodes: []Node{both}}, want: inside + " " + at + ":51820", told: []string{refused}},
+		"and calls from there":                             {now: Snapshot{Nodes: []Node{both}, Met: met(at)}, before: has("s", at+"/32", inside), want: inside + " " + at + ":51820", told: []string{refused}},
+		"it says so, and has had the address":              {now: Snapshot{Nodes: []Node{named}}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
+		"it says so, and calls from elsewhere":             {now: Snapshot{Nodes: []Node{named}, Met: met("198.51.100.1")}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
+		"it is met inside of what lies behind it":          {now: Snapshot{Nodes: []Node{wide}}, want: "192.0.2.0/24", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.0/24, which this Node claims`}},
+		"a tenant's":                                       {now: Snapshot{Peers: []Peer{phone}}, want: inside + " " + at + ":51820", told: []string{"Secret/ns/s: " + reason("Secret", "allowed-ips")}},
+		"it cannot be read":                                {now: Snapshot{Unread: []string{"Node/s"}}, before: has("s"), want: "", told: []string{"Node/s: it cannot be read; what it had stays"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, rejections := build(t, us(Hub), tc.now, &wgquick.Config{Peers: tc.before}, Policy{Prefix: kubePrefix})

@@ -289,7 +289,8 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 		put(&l.alone, host(p.Addr()), l.us)
 		l.connected = append(l.connected, p.Masked())
 		for _, q := range self.AllowedIPs {
-			if self.Role == Hub && q.Bits() > 0 && q.Contains(p.Addr()) {
+			underlay := q.Bits() == 0 || slices.ContainsFunc(l.ours, q.Contains)
+			if self.Role == Hub && !underlay && q.Contains(p.Addr()) {
 				l.connected = append(l.connected, q.Masked())
 			}
 		}
@@ -358,7 +359,10 @@ func (j *judge) writeHub(n *Node, s *said) {
 		}
 	}
 	for _, r := range s.allowedIPs {
-		if r.err == nil && r.value.IsSingleIP() && !slices.Contains(j.self.AllowedIPs, r.value) {
+		beside := func(q reading[netip.Prefix]) bool {
+			return q.err == nil && q.value != r.value && inside(r.value, q.value)
+		}
+		if r.err == nil && r.value.IsSingleIP() && slices.ContainsFunc(s.allowedIPs, beside) && !slices.Contains(j.self.AllowedIPs, r.value) {
 			put(&j.ledger.hubs, r.value, who)
 		}
 	}

@@ -31,7 +31,7 @@ type candidate struct {
 	lastGoodEndpoint bool
 	lastGoodPrefixes map[netip.Prefix]bool
 
-	calls    bool // from what it claims
+	met      bool // at what it claims
 	admitted bool
 	key      wgquick.PublicKey
 	keyHeld  bool // by another, when c wanted it
@@ -263,9 +263,13 @@ func (j *judge) hearPrefixes(c *candidate, s *said) bool {
 	return len(c.wantPrefixes) > 0 || c.mayBeBare()
 }
 
-// mayBeBare reports whether c is a peer without any prefix: a hub stands by; and if who calls from what it claims were no
-// peer, it would not call any more, and so be granted that again.
-func (c *candidate) mayBeBare() bool { return c.relation == asHub || c.calls }
+// mayBeBare reports whether c is a peer without any prefix: a hub stands by; and if a spoke that is met at what it claims
+// were no peer, it would not call any more, and so be granted that again.
+func (c *candidate) mayBeBare() bool {
+	return c.relation == asHub || c.met || c.relation == asSpoke && c.wasBare()
+}
+
+func (c *candidate) wasBare() bool { return c.last != nil && len(c.last.AllowedIPs) == 0 }
 
 // meets reports whether p is just the address at which we meet the spoke c: the tunnel's own packets would go into
 // the tunnel. That is from where it calls, or else its endpoint. Who calls from elsewhere, or has p already, goes without
@@ -274,21 +278,22 @@ func (j *judge) meets(c *candidate, p netip.Prefix) bool {
 	if c.relation != asSpoke || !p.IsSingleIP() {
 		return false
 	}
-	if from, calls := j.callers[c.wantKey]; calls {
-		c.calls = c.calls || from == p.Addr() && !c.lastGoodPrefixes[p]
-		return from == p.Addr()
+	is := false
+	switch from, calls := j.callers[c.wantKey]; {
+	case calls:
+		is = from == p.Addr()
+	case c.wantEndpoint.Addr() != p.Addr():
+		is = c.wasBare() && c.isMachine(p.Addr()) // nobody has heard it since
+	case !c.holdsPrefix(p):
+		is = true
+	default:
+		if c.lastGoodPrefixes == nil {
+			c.lastGoodPrefixes = make(map[netip.Prefix]bool)
+		}
+		c.lastGoodPrefixes[p] = true // once it is lost it is not asked for
 	}
-	if c.wantEndpoint.Addr() != p.Addr() {
-		return false
-	}
-	if !c.holdsPrefix(p) {
-		return true
-	}
-	if c.lastGoodPrefixes == nil {
-		c.lastGoodPrefixes = make(map[netip.Prefix]bool)
-	}
-	c.lastGoodPrefixes[p] = true // once it is lost it is not asked for
-	return false
+	c.met = c.met || is
+	return is
 }
 
 // byDefault is what c claims without a word: its InternalIPs. A mate claims its podCIDRs as well, and whatever else it

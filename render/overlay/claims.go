@@ -143,6 +143,9 @@ func (j *judge) against(c *candidate, p netip.Prefix, fresh bool) string {
 		return why
 	}
 	for q, by := range j.met.Subnets(p) {
+		if by == c.origin {
+			return fmt.Sprintf("covers %s, from where it calls itself", q.Addr())
+		}
 		if rank(by.Kind) <= rank(c.origin.Kind) { // a peer calls from where it likes: no tenant keeps a Node out by that
 			return fmt.Sprintf("covers %s, from where %s calls", q.Addr(), by)
 		}

@@ -34,6 +34,9 @@ const (
 	writeTimeout = 15 * time.Second // of one status
 )
 
+// Reading is another one whenever everything was read anew.
+func (s *Source) Reading() any { return s.objects.Reading() }
+
 // Untold returns those over WireGuardPeers whose status does not say so.
 func (s *Source) Untold(verdicts []overlay.Verdict) (untold []overlay.Verdict) {
 	objects, _ := s.objects.Snapshot()
