@@ -145,24 +145,24 @@ func TestManyNames(t *testing.T) {
 		return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
 	}
 	i := h.newIface("wg0", func() {})
-	h.write(t, h.proposal("wg0"), renderedOf(t, named(mostNames+1)...))
+	h.write(t, h.proposal("wg0"), renderedOf(t, named(wgquick.MaxNames+1)...))
 	h.look(t, i, true)
 	i.names.first(t.Context(), nameWait)
 	if s := h.status(t, "wg0"); asked.Load() != 0 || h.kernel.peers("wg0") != 0 || len(s.Refused) != 1 ||
 		!strings.Contains(s.Refused[0], "257 endpoints that are names: more than 256") {
 		t.Errorf("%d questions, %d peers, %q", asked.Load(), h.kernel.peers("wg0"), s.Refused)
 	}
-	h.write(t, h.proposal("wg0"), renderedOf(t, named(mostNames)...))
+	h.write(t, h.proposal("wg0"), renderedOf(t, named(wgquick.MaxNames)...))
 	h.look(t, i, true)
 	i.names.first(t.Context(), nameWait)
-	if h.look(t, i, true); asked.Load() != mostNames || most.Load() > lookupsAtOnce || h.kernel.peers("wg0") != mostNames {
+	if h.look(t, i, true); asked.Load() != wgquick.MaxNames || most.Load() > lookupsAtOnce || h.kernel.peers("wg0") != wgquick.MaxNames {
 		t.Errorf("%d questions, %d at once, %d peers", asked.Load(), most.Load(), h.kernel.peers("wg0"))
 	}
-	h.write(t, h.inForce("wg1"), byHand(t, named(mostNames+1)...)) // root's own
+	h.write(t, h.inForce("wg1"), byHand(t, named(wgquick.MaxNames+1)...)) // root's own
 	asked.Store(0)
 	i = h.newIface("wg1", func() {})
 	h.look(t, i, true)
-	if i.names.first(t.Context(), nameWait); asked.Load() != mostNames+1 || most.Load() > lookupsAtOnce {
+	if i.names.first(t.Context(), nameWait); asked.Load() != wgquick.MaxNames+1 || most.Load() > lookupsAtOnce {
 		t.Errorf("by hand: %d questions, %d at once", asked.Load(), most.Load())
 	}
 }

@@ -46,10 +46,6 @@ const few = 3
 // mostAddresses is how many a proposal may have: the kernel compares each that is added with all that are there.
 const mostAddresses = 256
 
-// mostNames is how many endpoints of a proposal may be names: only those of fragments are. Each is a question to the
-// resolver, and while they are open nothing of the proposal is taken.
-const mostNames = 256
-
 // tooMuch is why a proposal is larger than the guard lets it be. wg-render proposes no more: whoever lies in its name can.
 func (g Guard) tooMuch(c *wgquick.Config) error {
 	prefixes := 0
@@ -59,8 +55,8 @@ func (g Guard) tooMuch(c *wgquick.Config) error {
 	switch addresses, names := len(c.Interface.Address), len(hostnames(c)); {
 	case addresses > mostAddresses:
 		return fmt.Errorf("%s: %d addresses: more than %d", g.From, addresses, mostAddresses)
-	case names > mostNames:
-		return fmt.Errorf("%s: %d endpoints that are names: more than %d", g.From, names, mostNames)
+	case names > wgquick.MaxNames:
+		return fmt.Errorf("%s: %d endpoints that are names: more than %d", g.From, names, wgquick.MaxNames)
 	case g.MaxPeers == 0:
 	case len(c.Peers) > g.MaxPeers:
 		return fmt.Errorf("%s: %d peers: more than %d, which --max-peers allows", g.From, len(c.Peers), g.MaxPeers)

@@ -66,7 +66,7 @@ func (n *names) ask(ctx context.Context, inForce, proposal *wgquick.Config) {
 		n.known, n.turns = map[string]*answer{}, make(chan struct{}, lookupsAtOnce)
 	}
 	hosts := hostnames(inForce)
-	if also := hostnames(proposal); len(also) <= mostNames {
+	if also := hostnames(proposal); len(also) <= wgquick.MaxNames {
 		hosts = append(hosts, also...)
 	}
 	wanted := make(map[string]bool, len(hosts))

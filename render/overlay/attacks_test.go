@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -643,6 +644,25 @@ func TestPodCIDRsCoverNoMachine(t *testing.T) {
 	refused := []string{`Node/rogue: podCIDRs "10.0.0.7/32": covers 10.0.0.7, the endpoint of Node/victim`}
 	if diff := cmp.Diff(refused, lines(rejections)); diff != "" {
 		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+}
+
+func TestFragmentsWithMoreNamesThanAreResolved(t *testing.T) {
+	var many Fragment
+	many.Name = "many.conf"
+	for i := range wgquick.MaxNames + 1 {
+		many.Peers = append(many.Peers, wgquick.Peer{PublicKey: key(fmt.Sprint("k", i)), Endpoint: wgquick.Endpoint{Host: fmt.Sprintf("h%d.example.org", i), Port: 1}})
+	}
+	c, rejections := build(t, us(Hub), Snapshot{Fragments: []Fragment{many}}, nil, Policy{Prefix: kubePrefix})
+	named := 0
+	for _, p := range c.Peers {
+		if !p.Endpoint.IsZero() {
+			named++
+		}
+	}
+	want := []string{`fragment/many.conf: Endpoint "h256.example.org:1": more than 256 endpoints that are names; write an address`}
+	if named != wgquick.MaxNames || len(c.Peers) != wgquick.MaxNames+1 || !slices.Equal(lines(rejections), want) {
+		t.Errorf("%d of %d peers have a name, and %q", named, len(c.Peers), lines(rejections))
 	}
 }
 

@@ -11,12 +11,13 @@ import (
 )
 
 // staticPeers merges the fragments, by name. They are the owner's word: all that is refused is what no device can
-// hold, the same key or the same prefix twice. A fragment that cannot be read keeps the peers it has in last.
+// hold, the same key or the same prefix twice, and more names than are resolved. A fragment that cannot be read keeps the peers it has in last.
 func staticPeers(self Self, fragments []Fragment, last []wgquick.Peer) ([]wgquick.Peer, []Rejection) {
 	var peers []wgquick.Peer
 	var rejections []Rejection
 	keys := make(map[wgquick.PublicKey]string)
 	prefixes := make(map[netip.Prefix]string)
+	names := 0
 	for _, f := range inOrder(fragments) {
 		origin := wgquick.Origin{Kind: KindFragment, Name: f.Name}
 		refuse := func(cause Cause, key, value, reason string) {
@@ -63,6 +64,12 @@ func staticPeers(self Self, fragments []Fragment, last []wgquick.Peer) ([]wgquic
 				}
 			}
 			peer.AllowedIPs = granted
+			if _, address := peer.Endpoint.AddrPort(); !address && !peer.Endpoint.IsZero() {
+				if names++; names > wgquick.MaxNames {
+					refuse(TooMuch, "Endpoint", peer.Endpoint.String(), fmt.Sprintf("more than %d endpoints that are names; write an address", wgquick.MaxNames))
+					peer.Endpoint = wgquick.Endpoint{}
+				}
+			}
 			peers = append(peers, peer)
 		}
 	}

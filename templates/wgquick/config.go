@@ -31,6 +31,9 @@ const (
 	PrefixesAPeer = 4
 )
 
+// MaxNames is how many endpoints of a proposal may be names; only fragments have such. Each is a question to the resolver.
+const MaxNames = 256
+
 // Config is one wg-quick file.
 // The zero value is an interface without key, address or peer.
 type Config struct {
