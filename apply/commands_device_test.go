@@ -282,3 +282,15 @@ func TestDeviceHints(t *testing.T) {
 		t.Errorf("each is logged once:\n%s", log)
 	}
 }
+
+// The folder of the keys is not mounted, and a person asks which key it is.
+func TestDeviceKeygenPrintsTheKeyOfTheDevice(t *testing.T) {
+	m := newMachine(t, "hub")
+	was := m.apply(t, "keygen", "wg0")
+	m.put(t, 1, 2)
+	m.apply(t, "once", "--proposed", "wg0", "wg0")
+	m.Run(t, "sh", "-c", "rm -r /etc/wireguard/*")
+	if got := m.apply(t, "keygen", "wg0"); got != was {
+		t.Errorf("it is %s, the device has %s", got, was)
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"wg-kube/apply/plan"
 	"wg-kube/templates/wgquick"
@@ -339,6 +340,33 @@ func TestKeygen(t *testing.T) {
 	}
 	if _, err := h.Keygen(t.Context(), "wg1", "/nonexistent"); err == nil || !strings.HasPrefix(err.Error(), "--import: /nonexistent: ") {
 		t.Errorf("no such key: %v", err)
+	}
+}
+
+// unseen is a kernel that shows no interface to who has no privilege.
+type unseen struct{ System }
+
+func (unseen) Observe(context.Context, string) (plan.Live, error) { return plan.Live{}, unix.EPERM }
+
+func TestKeygenAsksTheDevice(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	must(t, h.Once(t.Context(), "wg0"))
+	was := h.status(t, "wg0").PublicKey
+	must(t, os.RemoveAll(h.Dir))
+	must(t, h.prepare())
+	hidden, none := h.Config, h.Config
+	hidden.System, none.System = unseen{h.kernel}, nil
+	if _, err := hidden.Keygen(t.Context(), "wg0", ""); !errors.Is(err, unix.EPERM) || isThere(h.Keys("wg0").Dir) {
+		t.Errorf("the published key is replaced by who cannot see whether the device has it: %v", err)
+	}
+	if got, err := h.Keygen(t.Context(), "wg0", ""); err != nil || got != was {
+		t.Errorf("not the key of the device: %v, %v", got, err)
+	}
+	for name, c := range map[string]Config{"wg1": hidden, "wg2": none} {
+		if got, err := c.Keygen(t.Context(), name, ""); err != nil || got.IsZero() || got == was {
+			t.Errorf("%s, the first key: %v, %v", name, got, err)
+		}
 	}
 }
 

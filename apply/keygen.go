@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"wg-kube/templates/wgquick"
 )
 
 // Keygen returns the public key of an interface. Where there is no key yet it makes one, or takes the one in the
-// file imported. One that is there is never replaced: the file in force says which key is current.
+// file imported. One that is there is never replaced: the file in force says which key is current, and where the folder
+// of all is empty, the device. Who may not look at the device makes none in the place of one that was published.
 func (c Config) Keygen(ctx context.Context, name, imported string) (wgquick.PublicKey, error) {
 	i, unlock, err := c.alone(ctx, name)
 	if err != nil {
@@ -23,8 +25,14 @@ func (c Config) Keygen(ctx context.Context, name, imported string) (wgquick.Publ
 	}
 	var key wgquick.SecretKey
 	if imported == "" {
-		if key, err = c.key(ctx, f, i.status.PublicKey); errors.Is(err, errKeyLost) {
-			key, err = c.key(ctx, f, wgquick.PublicKey{}) // a person says so
+		published := i.status.PublicKey
+		key, err = c.key(ctx, f, published)
+		switch {
+		case errors.Is(err, errKeyLost): // a person says so
+			key, err = c.key(ctx, f, wgquick.PublicKey{})
+		case errors.Is(err, fs.ErrPermission) && published.IsZero():
+			c.System = nil
+			key, err = c.key(ctx, f, published)
 		}
 	} else {
 		key, err = c.importKey(f, imported)

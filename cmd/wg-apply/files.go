@@ -81,6 +81,9 @@ func (p *program) keygen() *cobra.Command {
 		Short: "Print the public key of an interface; make the private one where there is none",
 		Args:  one,
 		RunE: func(c *cobra.Command, args []string) error {
+			if k, err := p.open(); err == nil { // the device may have the key; wg-key@.service may not look at it
+				defer k.Close()
+			}
 			key, err := p.Keygen(c.Context(), args[0], imported)
 			if err != nil {
 				return err
