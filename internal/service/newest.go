@@ -1,17 +1,28 @@
 package service
 
-import "net"
+import (
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+)
 
 // maxConns is how many connections are open at once.
 const maxConns = 64
 
-// newest is a listener that closes its oldest connection for each new one that is too many. Every user of the machine
-// reaches loopback: none is to use up the open files of a daemon, nor to keep others waiting with connections on which
-// nothing is said, or never an end. Who asks has long been answered when it is the oldest.
+// newest is a listener that closes one connection for each new one that is too many: the oldest on which no whole
+// question came yet, or else the oldest. Every user of the machine reaches loopback: none is to use up the open files
+// of a daemon, nor to keep others waiting with connections on which nothing is said, or never an end.
 type newest struct {
 	net.Listener
-	conns [maxConns]net.Conn // the last ones; many are closed already
-	next  int                // the oldest of them
+
+	mu    sync.Mutex
+	conns []conn // the open ones, from the oldest on
+}
+
+type conn struct {
+	net.Conn
+	asked bool // it is being answered, or was
 }
 
 func (l *newest) Accept() (net.Conn, error) {
@@ -19,10 +30,36 @@ func (l *newest) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if oldest := l.conns[l.next]; oldest != nil {
-		_ = oldest.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.conns) >= maxConns {
+		n := max(0, slices.IndexFunc(l.conns, func(c conn) bool { return !c.asked }))
+		_ = l.conns[n].Close()
+		l.conns = slices.Delete(l.conns, n, n+1)
 	}
-	l.conns[l.next] = c
-	l.next = (l.next + 1) % maxConns
+	l.conns = append(l.conns, conn{Conn: c})
 	return c, nil
+}
+
+// answer is h, and knows which connections it answers.
+func (l *newest) answer(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.mu.Lock()
+		for i := range l.conns {
+			if l.conns[i].RemoteAddr().String() == r.RemoteAddr {
+				l.conns[i].asked = true
+			}
+		}
+		l.mu.Unlock()
+		h.ServeHTTP(w, r)
+	})
+}
+
+// state is for http.Server.ConnState.
+func (l *newest) state(of net.Conn, s http.ConnState) {
+	if s == http.StateClosed {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.conns = slices.DeleteFunc(l.conns, func(c conn) bool { return c.Conn == of })
+	}
 }

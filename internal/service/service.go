@@ -96,11 +96,12 @@ func (h HTTP) Serve(ctx context.Context) error {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(h.Metrics, promhttp.HandlerOpts{}))
 	mux.Handle("GET /healthz", probe(h.Alive))
 	mux.Handle("GET /readyz", probe(h.Ready))
-	srv := &http.Server{Handler: mux, ReadTimeout: 2 * time.Second, WriteTimeout: 10 * time.Second}
+	conns := &newest{Listener: l}
+	srv := &http.Server{Handler: conns.answer(mux), ConnState: conns.state, ReadTimeout: 2 * time.Second, WriteTimeout: 10 * time.Second}
 	srv.SetKeepAlivesEnabled(false)
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	if err := srv.Serve(&newest{Listener: l}); !errors.Is(err, http.ErrServerClosed) {
+	if err := srv.Serve(conns); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil

@@ -127,6 +127,52 @@ func TestAServiceManagerThatDoesNotRead(t *testing.T) {
 	}
 }
 
+// Who is being answered is not cut off by others who come.
+func TestManyWhoComeMeanwhile(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free now
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	ready := func() error {
+		close(asked)
+		<-answer
+		return nil
+	}
+	go func() {
+		_ = HTTP{Addr: addr, Metrics: prometheus.NewRegistry(), Alive: func() error { return nil }, Ready: ready}.Serve(t.Context())
+	}()
+	dial := func() (c net.Conn) {
+		for range 1000 {
+			if c, err = net.Dial("tcp", addr); err == nil {
+				t.Cleanup(func() { c.Close() })
+				return c
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatal(err)
+		return nil
+	}
+	first := dial()
+	_, _ = io.WriteString(first, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-asked
+	for range 2 * maxConns {
+		dial()
+	}
+	resp, err := http.Get("http://" + addr + "/healthz") // all of them have come
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	close(answer)
+	_ = first.SetReadDeadline(time.Now().Add(30 * time.Second))
+	if b, err := io.ReadAll(first); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 200") {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 // Who opens connections and says nothing, or never an end, holds up nobody, takes no more than a few open files, and
 // those not for long.
 func TestManyWhoAskNothing(t *testing.T) {
