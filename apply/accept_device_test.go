@@ -26,7 +26,7 @@ func (m *machine) has(t *testing.T, n int) {
 func TestDeviceRunDirThatIsFull(t *testing.T) {
 	m := newMachine(t, "hub")
 	m.Run(t, "sh", "-c", "mkdir -p /run/wg-kube && mount -t tmpfs -o size=4k none /run/wg-kube")
-	daemon := m.start(t, "--proposed", "wg0")
+	daemon := m.start(t, "--proposed", "wg0", "--resync", "1s") // what fails is tried again as often
 	for n := 9; n <= 12; n++ {
 		m.put(t, 1, n)
 		m.has(t, n)
