@@ -164,7 +164,7 @@ func (c Config) choose(ctx context.Context, f *files, published wgquick.PublicKe
 		}
 	}
 	if !published.IsZero() {
-		return wgquick.SecretKey{}, false, fmt.Errorf("%s: the private key of %s, which was published, %w. Bring it back, or get another: wg-apply keygen %s",
+		return wgquick.SecretKey{}, false, fmt.Errorf("%s: the private key of %s, which was published, %w. Bring it back: wg-apply keygen %s --import FILE, or get another: wg-apply keygen %[4]s",
 			c.Keys(f.name).Dir, published, errKeyLost, f.name)
 	}
 	key, err = wgquick.NewPrivateKey()

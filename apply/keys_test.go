@@ -106,7 +106,7 @@ func TestAKeyOutlivesItsFolder(t *testing.T) {
 	must(t, h.prepare())
 	must(t, h.kernel.Delete(t.Context(), "wg0"))
 	i = h.newIface("wg0", func() {})
-	if l := h.look(t, i, true); l.err == nil || !strings.Contains(l.err.Error(), "wg-apply keygen wg0") || isThere(h.Keys("wg0").Dir) || h.status(t, "wg0").PublicKey != was {
+	if l := h.look(t, i, true); l.err == nil || !strings.HasSuffix(l.err.Error(), "Bring it back: wg-apply keygen wg0 --import FILE, or get another: wg-apply keygen wg0") || isThere(h.Keys("wg0").Dir) || h.status(t, "wg0").PublicKey != was {
 		t.Errorf("where it is nowhere any more, another one is made without a person: %v", l.err)
 	}
 	now, err := h.Keygen(t.Context(), "wg0", "")
