@@ -278,9 +278,11 @@ func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey, dev
 		now.resolved, _ = i.names.resolved(f.proposal.config)
 	}
 	leftOut := len(i.promoted.refused) + len(i.meaning.refused)
+	unanswered := i.names.unanswered(f.proposal.config)
 	switch {
-	case f.inForce.config != nil && i.wait == 0 && i.names.unanswered(f.proposal.config):
+	case f.inForce.config != nil && i.wait == 0 && unanswered > 0:
 		// In seconds it will show whether a claim swallows the peer with that name. Until then what works stays.
+		l.again = cmp.Or(min(l.again, unanswered), unanswered)
 	case f.proposal.config == nil, i.promoted.err != nil, !now.again(i.promoted), device && leftOut > 0:
 		i.promoted = i.tryPromote(ctx, key, now, nil)
 	}
@@ -333,7 +335,7 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 			i.voice.replaced(before.Peers, next.config.Peers)
 		}
 	}
-	if i.unjudged = ""; i.names.unanswered(f.proposal.config) {
+	if i.unjudged = ""; i.names.unanswered(f.proposal.config) > 0 {
 		i.unjudged = f.inForce.hash
 	}
 	now.inForce, now.err = f.inForce.hash, cmp.Or(err, next.keeps)

@@ -167,6 +167,29 @@ func TestManyNames(t *testing.T) {
 	}
 }
 
+// While a name has to wait for its turn behind many that nobody answers for, what is proposed waits no longer than for
+// one question.
+func TestADeadNameIsNotWaitedForLong(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	h.look(t, h.newIface("wg0", func() {}), true)
+	h.Lookup = func(ctx context.Context, _ string) ([]netip.Addr, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), renderedOf(t, peer(1), fragment(2), peer(3)))
+	if l := h.look(t, i, true); l.again <= 0 || l.again > lookupTimeout || h.kernel.peers("wg0") != 1 {
+		t.Fatalf("it looks again after %v, %d peers", l.again, h.kernel.peers("wg0"))
+	}
+	i.names.mu.Lock()
+	i.names.known["home.example"].since = time.Now().Add(-lookupTimeout)
+	i.names.mu.Unlock()
+	if l := h.look(t, i, false); l.again != 0 || h.kernel.peers("wg0") != 3 {
+		t.Errorf("it looks again after %v, %d peers", l.again, h.kernel.peers("wg0"))
+	}
+}
+
 // What no resolver answers for on one interface keeps the names of another from nothing.
 func TestNamesWaitForNoOtherInterface(t *testing.T) {
 	h := newHouse(t)

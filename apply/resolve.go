@@ -39,10 +39,11 @@ type names struct {
 
 // answer is what is known of a host.
 type answer struct {
-	addr netip.Addr // zero: nothing yet
-	err  error      // of the last question
-	stop context.CancelFunc
-	busy bool
+	addr  netip.Addr // zero: nothing yet
+	err   error      // of the last question
+	since time.Time  // when it was first wanted
+	stop  context.CancelFunc
+	busy  bool
 }
 
 func (c Config) lookup() func(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -73,7 +74,7 @@ func (n *names) ask(ctx context.Context, inForce, proposal *wgquick.Config) {
 	for _, host := range hosts {
 		wanted[host] = true
 		if n.known[host] == nil {
-			k := &answer{err: errUnanswered}
+			k := &answer{err: errUnanswered, since: time.Now()}
 			n.known[host] = k
 			n.asked.Add(1)
 			n.start(ctx, host, k, sync.OnceFunc(n.asked.Done))
@@ -137,14 +138,17 @@ func (n *names) again(ctx context.Context, host string) {
 	}
 }
 
-// unanswered reports whether the first answer for one of the names in c is still to come.
-func (n *names) unanswered(c *wgquick.Config) bool {
+// unanswered is how long to wait for the first answers for the names in c; zero: there is nothing to wait for. One that
+// has to wait for its turn longer than a question lasts is as good as one that nobody answers for.
+func (n *names) unanswered(c *wgquick.Config) (long time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.ContainsFunc(hostnames(c), func(host string) bool {
-		k := n.known[host]
-		return k != nil && !k.addr.IsValid() && k.err == errUnanswered
-	})
+	for _, host := range hostnames(c) {
+		if k := n.known[host]; k != nil && k.err == errUnanswered {
+			long = max(long, lookupTimeout-time.Since(k.since))
+		}
+	}
+	return long
 }
 
 // first waits for the first answer to every question, for as long as that.
