@@ -58,6 +58,25 @@ func TestAcceptOfPrefixesIsNotOfTheirPeer(t *testing.T) {
 	}
 }
 
+// What the machine cannot have is not measured against a past that is over.
+func TestAcceptEndsThePast(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.ShrinkWindow = guard.Window
+	for _, first := range []int{1, 6, 9} {
+		h.write(t, h.proposal("wg0"), renderedOf(t, peers(first, 10)...))
+		must(t, h.Once(t.Context(), "wg0"))
+	}
+	if held := h.status(t, "wg0").Held; len(held) != 3 {
+		t.Fatalf("held: %v", held)
+	}
+	h.kernel.around.Routes = append(h.kernel.around.Routes, docker(9))
+	_, err := h.Accept(t.Context(), "wg0")
+	must(t, err)
+	if got := strings.Join(h.inForcePicture(t), ", "); got != "node-10 a 10.0.0.10/32" {
+		t.Errorf("in force: %s", got)
+	}
+}
+
 // A proposal that was read and could not be compared yet has been shown to nobody.
 func TestAcceptOfWhatCouldNotBeCompared(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, h *house) (mend func()){

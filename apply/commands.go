@@ -96,7 +96,7 @@ func (i *iface) afterPreUp(ctx context.Context) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	most, err := i.means(ctx, i.files.inForce.config, i.meaning.resolved, i.files.path)
+	most, err := i.means(ctx, i.files.inForce.config, nil, i.meaning.resolved, i.files.path)
 	if err != nil {
 		return plan.Plan{}, err
 	}

@@ -33,7 +33,7 @@ func (i *iface) device(ctx context.Context, l *look) {
 	}
 	was := i.meaning
 	resolved, unknown := i.names.resolved(inForce.config)
-	means := sync.OnceValues(func() (plan.Most, error) { return i.means(ctx, inForce.config, resolved, i.files.path) })
+	means := sync.OnceValues(func() (plan.Most, error) { return i.means(ctx, inForce.config, nil, resolved, i.files.path) })
 	if was.hash != inForce.hash {
 		_, _ = means() // while the device is read
 	}
@@ -186,14 +186,14 @@ func (i *iface) lookUpAgain(ctx context.Context, live plan.Live) {
 	}
 }
 
-// means gives c its meaning, on this machine as it is now. path is the file that faults are put down to. What comes
-// from a proposal is of many, and none of them is to pay for another; what a person wrote is one whole, as it is for
-// wg-quick.
+// means gives c its meaning, on this machine as it is now. path is the file that faults are put down to, and was what
+// was there before c, and last what is; none: c is what is there. What comes from a proposal is of many, and none of them
+// is to pay for another; what a person wrote is one whole, as it is for wg-quick.
 //
 // Where a prefix holds an endpoint, the prefix goes if it is new, and else the endpoint: a name leads where a resolver
-// says. As long as a name had no answer when the prefix came, the prefix goes as well, but it is measured like what a
+// says. If a name had no address yet when the prefix came, the prefix goes as well, but it is measured like what a
 // proposal drops: where too much of what is there would go, or anything that is held, it is the endpoints.
-func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[string]netip.AddrPort, path string) (plan.Most, error) {
+func (i *iface) means(ctx context.Context, c *wgquick.Config, was [][]wgquick.Peer, resolved map[string]netip.AddrPort, path string) (plan.Most, error) {
 	u, err := i.System.Underlay(ctx, i.name, withAddresses(c, resolved))
 	if err != nil {
 		return plan.Most{}, err
@@ -202,13 +202,12 @@ func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[strin
 	if Ours(c) {
 		most, err := plan.WantMost(c, i.name, u, plan.Kept{})
 		if err == nil && len(most.Refused) > 0 {
-			was := i.there(c)
-			keep := kept(c, was)
-			if i.unjudged == "" || i.unjudged != i.files.inForce.hash {
-				most, err = plan.WantMost(c, i.name, u, plan.Kept{Prefixes: keep.Prefixes})
+			if len(was) == 0 {
+				was = [][]wgquick.Peer{c.Peers}
 			}
+			most, err = plan.WantMost(c, i.name, u, plan.Kept{Prefixes: i.judged(was[len(was)-1])})
 			if err == nil && i.files.guard.costs(c, most.Config, was) {
-				most, err = plan.WantMost(c, i.name, u, keep)
+				most, err = plan.WantMost(c, i.name, u, kept(c, was))
 			}
 		}
 		most.Refused = inFile(path, most.Refused)
@@ -221,22 +220,32 @@ func (i *iface) means(ctx context.Context, c *wgquick.Config, resolved map[strin
 	return most, err
 }
 
-// there is what is there that c, or what the machine makes of it, may cost something: what was in force within the
-// window, and last what is. A file in force is all there is itself.
-func (i *iface) there(c *wgquick.Config) (was [][]wgquick.Peer) {
-	inForce := i.files.inForce.config
-	switch inForce {
-	case c:
-		return [][]wgquick.Peer{c.Peers}
-	case nil: // the last one counts, as it does for a proposal
-		if inForce = i.was; inForce == nil || !Ours(inForce) {
-			inForce = &wgquick.Config{}
+// judged is which prefixes of the peers in force came when each name had an address.
+func (i *iface) judged(inForce []wgquick.Peer) map[netip.Prefix]bool {
+	all := map[netip.Prefix]bool{}
+	for n := range inForce {
+		for _, a := range inForce[n].AllowedIPs {
+			all[a] = true
 		}
 	}
-	for _, m := range i.files.past.moments {
-		was = append(was, m.peers)
+	for _, a := range i.unjudged {
+		delete(all, a)
 	}
-	return append(was, inForce.Peers)
+	return all
+}
+
+// unjudgedOf is which prefixes of next came, or come now, while a name in it has no address: as soon as it has one, it
+// will show whether they swallow the peer with that name. inForce is what is there before next.
+func (i *iface) unjudgedOf(next *wgquick.Config, inForce []wgquick.Peer) (out []netip.Prefix) {
+	judged := i.judged(inForce)
+	for n := range next.Peers {
+		for _, a := range next.Peers[n].AllowedIPs {
+			if !judged[a] {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
 }
 
 // withAddresses is c with the addresses of the names that are resolved.

@@ -173,6 +173,9 @@ type draft struct {
 	b       []byte   // config as a file; nil: not written down yet
 	accepts bool     // something that was held goes
 	keeps   error    // why nothing goes otherwise; nil: it may
+
+	was      [][]wgquick.Peer // what is there that it may cost something: what was in force lately, and last what is
+	unjudged []netip.Prefix   // see status.Status
 }
 
 // heldWhy is why something is held, where before was the reason so far.
@@ -228,6 +231,7 @@ func (f *files) next(key wgquick.SecretKey, was *wgquick.Config, seen []Held, ke
 			g.Past = nil
 		}
 	}
+	d.was = append(slices.Clip(g.Past), base.Peers)
 	g.Keep, g.Now = d.keeps != nil, f.now()
 	d.config, d.held, d.why, err = Promote(base, f.proposal.config, g)
 	if err != nil {

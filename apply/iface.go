@@ -34,7 +34,7 @@ type iface struct {
 	written  fs.FileInfo   // of the status file then; nil: not read or written yet
 	tidied   bool          // nothing is left of what was killed before we began
 	promoted promotion
-	unjudged string // the file in force, by hash, if names in it had no answer yet when it was promoted
+	unjudged []netip.Prefix // in force; see status.Status
 	meaning  meaning
 	observed func() (plan.Live, error) // what was read of the device ahead of its turn; nil: nothing
 	right    bool                      // at the last look at the device it was as the file in force says
@@ -93,6 +93,7 @@ func (c Config) newIface(name string, wake func()) *iface {
 	i.voice = newVoice(i.log, c.now)
 	i.remembered()
 	i.promoted.held, i.promoted.why = i.status.Held, i.status.HeldWhy
+	i.names.last = resolvedBefore(i.status.Peers)
 	return i
 }
 
@@ -140,6 +141,7 @@ func (i *iface) look(ctx context.Context, device bool) look {
 		Peers:     before.Peers,
 	}}
 	i.all(ctx, &l, device)
+	l.status.Unjudged = i.unjudged
 	if ctx.Err() != nil && l.steps == 0 { // told to stop before it was done: no fault of the files or the device
 		return look{status: i.status, early: true}
 	}
@@ -245,7 +247,7 @@ func (i *iface) remembered() {
 		i.log.Warn("what was remembered is lost", "err", err)
 		return
 	}
-	i.status, i.written = s, fi
+	i.status, i.written, i.unjudged = s, fi, s.Unjudged
 }
 
 func (i *iface) save(s status.Status) error {
@@ -335,8 +337,8 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 			i.voice.replaced(before.Peers, next.config.Peers)
 		}
 	}
-	if i.unjudged = ""; i.names.unanswered(f.proposal.config) > 0 {
-		i.unjudged = f.inForce.hash
+	if changed || err == nil {
+		i.unjudged = next.unjudged
 	}
 	now.inForce, now.err = f.inForce.hash, cmp.Or(err, next.keeps)
 	return now
@@ -348,14 +350,17 @@ func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, seen []Held, k
 	if err != nil || next == nil {
 		return nil, err
 	}
-	resolved, _ := i.names.resolved(next.config)
-	most, err := i.means(ctx, next.config, resolved, i.files.proposalPath)
+	resolved, unknown := i.names.resolved(next.config)
+	most, err := i.means(ctx, next.config, next.was, resolved, i.files.proposalPath)
 	if err != nil {
 		return nil, err
 	}
 	next.config, next.want, next.refused = most.Config, most.Want, faultLines(most.Refused)
 	if len(most.Refused) > 0 {
 		next.letGo(i.files.proposalPath)
+	}
+	if len(unknown) > 0 {
+		next.unjudged = i.unjudgedOf(next.config, next.was[len(next.was)-1])
 	}
 	return next, nil
 }

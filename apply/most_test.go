@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -235,6 +236,7 @@ func TestAClaimThatSwallowsANamedEndpoint(t *testing.T) {
 
 	t.Run("nothing is in force, and nobody knows the name yet", func(t *testing.T) {
 		h := newHouse(t, "wg0")
+		h.ShrinkWindow = guard.Window
 		r, woken := make(resolver), make(chan struct{}, 1)
 		h.Lookup = r.lookup
 		i := h.newIface("wg0", func() { signal(woken) })
@@ -251,6 +253,9 @@ func TestAClaimThatSwallowsANamedEndpoint(t *testing.T) {
 		h.kernel.change("wg0", func(l *plan.Live) { l.Routes = nil })
 		if h.look(t, i, true); len(h.routes("wg0")) != 2 {
 			t.Error("nothing is repaired any more")
+		}
+		if h.look(t, i, true); h.kernel.peers("wg0") != 2 || !swallowed(h.status(t, "wg0").Refused) || len(hostnames(i.files.inForce.config)) != 1 {
+			t.Errorf("it comes back: %q, %q", h.routes("wg0"), h.status(t, "wg0").Refused)
 		}
 	})
 	t.Run("a file is in force", func(t *testing.T) {
@@ -287,6 +292,42 @@ func TestAClaimThatSwallowsANamedEndpoint(t *testing.T) {
 			t.Errorf("%d peers: it keeps the others waiting", h.kernel.peers("wg0"))
 		}
 	})
+	for _, known := range []bool{false, true} {
+		t.Run(fmt.Sprintf("the resolver dies, and the name was known before: %t", known), func(t *testing.T) {
+			h := newHouse(t, "wg0")
+			h.ShrinkWindow = guard.Window
+			dead := !known
+			h.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+				if dead {
+					return nil, errors.New("no resolver here")
+				}
+				return []netip.Addr{home}, nil
+			}
+			begin := func(ps ...wgquick.Peer) *iface {
+				t.Helper()
+				h.write(t, h.proposal("wg0"), renderedOf(t, ps...))
+				i := h.newIface("wg0", func() {})
+				h.look(t, i, true)
+				i.names.first(t.Context(), nameWait)
+				h.look(t, i, true)
+				return i
+			}
+			begin(peer(1), fragment(2))
+			dead = true
+			begin(peer(1), fragment(2), claim)
+			begin(peer(1), fragment(2), peer(3), claim)
+			if is := slices.Contains(h.routes("wg0"), "198.51.100.0/24"); is == known {
+				t.Errorf("in force while the resolver is dead: %t", is)
+			}
+			dead = false
+			for range 2 {
+				i := begin(peer(1), fragment(2), peer(3), claim)
+				if s := h.status(t, "wg0"); len(h.routes("wg0")) != 3 || !swallowed(s.Refused) || len(hostnames(i.files.inForce.config)) != 1 || len(s.Unjudged) != 0 {
+					t.Errorf("%q, %q, unjudged %q", h.routes("wg0"), s.Refused, s.Unjudged)
+				}
+			}
+		})
+	}
 	t.Run("once waits for the answer", func(t *testing.T) {
 		h := newHouse(t, "wg0")
 		h.Lookup = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{home}, nil }

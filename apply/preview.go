@@ -103,7 +103,7 @@ func (i *iface) previewDevice(ctx context.Context, config *wgquick.Config, p *Pr
 	if err != nil {
 		return err
 	}
-	most, err := i.means(ctx, config, resolved, i.files.path)
+	most, err := i.means(ctx, config, nil, resolved, i.files.path)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,8 @@ const lookupsAtOnce = 16
 type names struct {
 	file   string // in which the names stand, for errors
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
-	wake   func() // something is known that was not
+	wake   func()                // something is known that was not
+	last   map[string]netip.Addr // where names led before we began: each counts until the first answer
 
 	mu    sync.Mutex
 	known map[string]*answer
@@ -74,7 +75,8 @@ func (n *names) ask(ctx context.Context, inForce, proposal *wgquick.Config) {
 	for _, host := range hosts {
 		wanted[host] = true
 		if n.known[host] == nil {
-			k := &answer{err: errUnanswered, since: time.Now()}
+			k := &answer{addr: n.last[host], err: errUnanswered, since: time.Now()}
+			delete(n.last, host)
 			n.known[host] = k
 			n.asked.Add(1)
 			n.start(ctx, host, k, sync.OnceFunc(n.asked.Done))

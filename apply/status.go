@@ -120,9 +120,12 @@ func remember(want plan.Desired, live plan.Live, before []status.Peer) []status.
 	var out []status.Peer
 	for _, p := range want.Peers { // by public key
 		s := status.Peer{PublicKey: p.PublicKey, Asked: p.Asked}
+		if _, ok := hostname(p.Asked); ok {
+			s.Resolved = p.Endpoint.Addr()
+		}
 		if !s.Asked.IsZero() && !p.Endpoint.IsValid() { // not resolved, so not asked for yet
 			was, _ := find(before, p.PublicKey)
-			s.Asked = was.Asked
+			s.Asked, s.Resolved = was.Asked, was.Resolved
 		}
 		if now := at[p.PublicKey]; now.IsValid() && !p.At(now) && !lostZone(now.Addr()) {
 			s.Roamed = now
@@ -132,6 +135,17 @@ func remember(want plan.Desired, live plan.Live, before []status.Peer) []status.
 		}
 	}
 	return out
+}
+
+// resolvedBefore is where names led when that was last remembered.
+func resolvedBefore(peers []status.Peer) map[string]netip.Addr {
+	all := map[string]netip.Addr{}
+	for _, p := range peers {
+		if p.Resolved.IsValid() {
+			all[p.Asked.Host] = p.Resolved
+		}
+	}
+	return all
 }
 
 // lostZone reports whether an address is of no use: its zone is missing, which the kernel does not tell.

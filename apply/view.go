@@ -161,7 +161,7 @@ func (i *iface) viewDevice(ctx context.Context, v *View, live plan.Live) {
 		for _, p := range c.Peers {
 			names[p.PublicKey] = p.Origin.String()
 		}
-		if most, err := i.means(ctx, c, nil, i.files.path); err == nil {
+		if most, err := i.means(ctx, c, nil, nil, i.files.path); err == nil {
 			p := i.compare(most.Want, &live, v.Peers)
 			v.Changes = new(len(p.Steps))
 		} else if len(v.Errors)+len(v.Refused) == 0 {

@@ -31,6 +31,9 @@ type Status struct {
 	Waiting   string            `json:"waiting,omitempty"` // the path of the file that an interface without one in force waits for
 	DNS       []string          `json:"dns,omitempty"`     // what resolvconf was last given for the interface, as the file says it
 	Peers     []Peer            `json:"peers,omitempty"`   // by public key
+
+	// Unjudged are the prefixes in force that came while the name of an endpoint had no address: they may swallow it.
+	Unjudged []netip.Prefix `json:"unjudged,omitempty"`
 }
 
 // InUse reports whether the device was last made what the file in force says, whatever else was refused.
@@ -64,8 +67,9 @@ func (h Held) String() string {
 // Peer is what is remembered of a peer's endpoint over a restart of wg-apply.
 type Peer struct {
 	PublicKey wgquick.PublicKey `json:"publicKey"`
-	Asked     wgquick.Endpoint  `json:"asked,omitzero"`  // what the file last asked for
-	Roamed    netip.AddrPort    `json:"roamed,omitzero"` // the endpoint last seen in use, where that differs
+	Asked     wgquick.Endpoint  `json:"asked,omitzero"`    // what the file last asked for
+	Resolved  netip.Addr        `json:"resolved,omitzero"` // where that led, if it is a name
+	Roamed    netip.AddrPort    `json:"roamed,omitzero"`   // the endpoint last seen in use, where that differs
 }
 
 // Marshal writes the file.

@@ -25,7 +25,8 @@ func TestParseReadsBackWhatMarshalWrote(t *testing.T) {
 			Held:     []Held{{PublicKey: key, Peer: "Node/spoke-1", Since: time.Unix(1e9, 0).UTC(), Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}},
 			HeldWhy:  "1 of 1 peers would go",
 			Warnings: []string{"DNS is left alone"},
-			Peers:    []Peer{{PublicKey: key, Asked: wgquick.Endpoint{Host: "hub.example", Port: 51820}, Roamed: netip.MustParseAddrPort("192.0.2.1:4711")}},
+			Peers:    []Peer{{PublicKey: key, Asked: wgquick.Endpoint{Host: "hub.example", Port: 51820}, Resolved: netip.MustParseAddr("192.0.2.1"), Roamed: netip.MustParseAddrPort("192.0.2.1:4711")}},
+			Unjudged: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -37,7 +38,7 @@ func TestParseReadsBackWhatMarshalWrote(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(tc.is, got, cmpopts.EquateComparable(netip.Prefix{}, netip.AddrPort{})); d != "" {
+			if d := cmp.Diff(tc.is, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{})); d != "" {
 				t.Error(d)
 			}
 		})
