@@ -72,7 +72,7 @@ func (l *faultList) err(file string, sections []section) error {
 		if n := sectionAt(sections, f.Line); n >= 0 {
 			f.Section, f.Peer = sections[n].name, sections[n].peer
 			if name := sections[n].over.origin.Name; name != "" {
-				f.Peer = shown(name, jumbled) // people name fragments
+				f.Peer = Shown(name)
 			}
 		}
 	}

@@ -125,12 +125,10 @@ func hide(text string, key func(part string) bool) string {
 
 // Shown is a value as messages quote it: not much of a long one, and nothing of what may hold a part of a key. Values
 // have no letters of both cases in a row, names and numbers that they are.
-func Shown(value string) string { return shown(value, mixed) }
-
-func shown(value string, key func(part string) bool) string {
+func Shown(value string) string {
 	const longest = 80
 	switch {
-	case hide(value, key) != value:
+	case hide(value, mixed) != value:
 		return hidden
 	case len(value) > longest:
 		return value[:longest] + "..."

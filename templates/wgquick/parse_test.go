@@ -134,8 +134,6 @@ var refused = map[string]struct{ text, want string }{
 	"a private key in bad form":       {inInterface + "PrivateKey = AQEB\n", `a:2: [Interface]: PrivateKey: not a key: 44 characters of base64 are wanted`},
 	"bits after the end of a key":     {inPeer + "PresharedKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQF=\n", `a:3: [Peer] %B%: PresharedKey: not a key: 44 characters of base64 are wanted`},
 	"the same peer twice":             {inPeer + "# origin: Node/x\n" + inPeer, `a:4: [Peer] x: PublicKey: "%B%": the same peer as in line 1`},
-	"a name that people give":         {"# origin: fragment/Frankfurt-Datacenter-2\n[Peer]\n", `a:2: [Peer] Frankfurt-Datacenter-2: PublicKey: missing: it says who the peer is`},
-	"half of a key as a name":         {"# origin: fragment/wn4jikWxQGganGycD6aHb9\n[Peer]\n", `a:2: [Peer] (hidden): PublicKey: missing: it says who the peer is`},
 	"a private key as an address":     {inInterface + "Address = %A%\n", `a:2: [Interface]: Address: "(hidden)": not an IP address`},
 	"a private key as a public one":   {"[Peer]\nPublicKey = x%A%\n", `a:2: [Peer]: PublicKey: "(hidden)": not a key: 44 characters of base64 are wanted`},
 	"a port above 65535":              {inInterface + "ListenPort = 65536\n", `a:2: [Interface]: ListenPort: "65536": port above 65535`},
