@@ -83,7 +83,7 @@ func (f *files) changeNodes(r *rand.Rand) string {
 		return toggle(f.nodes, r.IntN(9), "Node", node)
 	case 1, 2:
 		n := one(r, f.nodes)
-		n.prefixes = grown(r, n.prefixes, fmt.Sprintf("10.%d.%d.0/24", n.id+1, r.IntN(9)))
+		n.prefixes = grown(r, n.prefixes, fmt.Sprintf("10.%d.%d.0/24", n.id+1, 1+r.IntN(9)))
 		return fmt.Sprintf("Node %d: allowed-ips %v", n.id, n.prefixes)
 	case 3:
 		n := one(r, f.nodes)
