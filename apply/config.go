@@ -149,9 +149,8 @@ func (c Config) choose(ctx context.Context, f *files, published wgquick.PublicKe
 		}
 		return key, false, err
 	}
-	known := !key.IsZero()
 	key, err = c.Keys(f.name).Current(key, published)
-	if err != nil || known || !key.IsZero() {
+	if err != nil || !key.IsZero() {
 		return key, false, err
 	}
 	if c.System != nil {

@@ -37,6 +37,16 @@ func (l *listeners) Answer(_ context.Context, v overlay.Verdict) error {
 
 func heard(overlay.Verdict) error { return nil }
 
+// newListeners is a hub that runs, and those who are told by it.
+func newListeners(t *testing.T, refuse func(overlay.Verdict) error) (*bench, *cluster, *listeners) {
+	b, c := newBench(t), newCluster(overlay.Node{Name: "hub-1"})
+	c.synced = true
+	l := &listeners{others: newOthers(), refuse: refuse}
+	b.others = l
+	b.run(onlySource{c})
+	return b, c, l
+}
+
 func (l *listeners) last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,12 +57,7 @@ func (l *listeners) last() string {
 }
 
 func TestAnswers(t *testing.T) {
-	b := newBench(t)
-	c := newCluster(overlay.Node{Name: "hub-1"})
-	c.synced = true
-	l := &listeners{others: newOthers(), refuse: func(overlay.Verdict) error { return errors.New("forbidden") }}
-	b.others = l
-	b.run(onlySource{c})
+	b, _, l := newListeners(t, func(overlay.Verdict) error { return errors.New("forbidden") })
 	l.know(nil, laptop())
 	b.eventually("it is heard", func() bool { return l.last() == "Secret/ns/laptop true 0" })
 	b.eventually("that it cannot be told is said", func() bool { return strings.Contains(b.log.String(), "forbidden") })
@@ -64,12 +69,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestAnswersOnlyOnce(t *testing.T) {
-	b := newBench(t)
-	c := newCluster(overlay.Node{Name: "hub-1"})
-	c.synced = true
-	l := &listeners{others: newOthers(), refuse: heard}
-	b.others = l
-	b.run(onlySource{c})
+	b, c, l := newListeners(t, heard)
 	l.know(nil, laptop())
 	b.eventually("it is heard", func() bool { return l.last() != "" })
 	c.set(overlay.Node{Name: "hub-1", Labels: map[string]string{prefix + "hub": "true"}})
@@ -84,12 +84,7 @@ func TestAnswersOnlyOnce(t *testing.T) {
 
 // TestAnswersWhenAllIsReadAnew: nothing has changed, but the server may be a restored one, and know nothing of the answer.
 func TestAnswersWhenAllIsReadAnew(t *testing.T) {
-	b := newBench(t)
-	c := newCluster(overlay.Node{Name: "hub-1"})
-	c.synced = true
-	l := &listeners{others: newOthers(), refuse: heard}
-	b.others = l
-	b.run(onlySource{c})
+	b, _, l := newListeners(t, heard)
 	l.know(nil, laptop())
 	b.eventually("it is heard", func() bool { return l.last() != "" })
 	l.mu.Lock()
@@ -101,17 +96,12 @@ func TestAnswersWhenAllIsReadAnew(t *testing.T) {
 
 // TestWhatIsRefusedForGood is said and not tried again, and what comes after it is told.
 func TestWhatIsRefusedForGood(t *testing.T) {
-	b := newBench(t)
-	c := newCluster(overlay.Node{Name: "hub-1"})
-	c.synced = true
-	l := &listeners{others: newOthers(), refuse: func(v overlay.Verdict) error {
+	b, _, l := newListeners(t, func(v overlay.Verdict) error {
 		if v.Granted {
 			return nil
 		}
 		return fmt.Errorf("%w: invalid", retry.ErrNever)
-	}}
-	b.others = l
-	b.run(onlySource{c})
+	})
 	greedy := laptop()
 	greedy.Name, greedy.UID, greedy.AllowedIPs = "ns/greedy", "2", []string{"0.0.0.0/0"}
 	l.know(nil, greedy, laptop())
