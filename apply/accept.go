@@ -46,7 +46,7 @@ func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 		return nil, err
 	}
 	now.PublicKey = f.inForce.config.Interface.PrivateKey.Public()
-	now.Held, now.HeldWhy, now.Unjudged = next.held, next.heldWhy(now.HeldWhy), next.unjudged
+	now.Held, now.HeldWhy = next.held, next.heldWhy(now.HeldWhy)
 	why := ""
 	if now.HeldWhy != "" {
 		why = " (" + now.HeldWhy + ")"

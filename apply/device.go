@@ -205,7 +205,7 @@ func (i *iface) means(ctx context.Context, c *wgquick.Config, was [][]wgquick.Pe
 			if len(was) == 0 {
 				was = [][]wgquick.Peer{c.Peers}
 			}
-			most, err = plan.WantMost(c, i.name, u, plan.Kept{Prefixes: i.judged(was[len(was)-1])})
+			most, err = plan.WantMost(c, i.name, u, plan.Kept{Prefixes: judged(was[len(was)-1])})
 			if err == nil && i.files.guard.costs(c, most.Config, was) {
 				most, err = plan.WantMost(c, i.name, u, kept(c, was))
 			}
@@ -221,31 +221,33 @@ func (i *iface) means(ctx context.Context, c *wgquick.Config, was [][]wgquick.Pe
 }
 
 // judged is which prefixes of the peers in force came when each name had an address.
-func (i *iface) judged(inForce []wgquick.Peer) map[netip.Prefix]bool {
+func judged(inForce []wgquick.Peer) map[netip.Prefix]bool {
 	all := map[netip.Prefix]bool{}
 	for n := range inForce {
 		for _, a := range inForce[n].AllowedIPs {
 			all[a] = true
 		}
 	}
-	for _, a := range i.unjudged {
-		delete(all, a)
+	for n := range inForce {
+		for _, a := range inForce[n].Unjudged {
+			delete(all, a)
+		}
 	}
 	return all
 }
 
-// unjudgedOf is which prefixes of next came, or come now, while a name in it has no address: as soon as it has one, it
-// will show whether they swallow the peer with that name. inForce is what is there before next.
-func (i *iface) unjudgedOf(next *wgquick.Config, inForce []wgquick.Peer) (out []netip.Prefix) {
-	judged := i.judged(inForce)
-	for n := range next.Peers {
-		for _, a := range next.Peers[n].AllowedIPs {
+// markUnjudged marks the prefixes of next that came, or come now, while a name in it has no address: as soon as it has
+// one, it will show whether they hold it. The file is where that is kept, for that may be after a reboot. inForce is what
+// is there before next.
+func markUnjudged(next, inForce []wgquick.Peer) {
+	judged := judged(inForce)
+	for n := range next {
+		for _, a := range next[n].AllowedIPs {
 			if !judged[a] {
-				out = append(out, a)
+				next[n].Unjudged = append(next[n].Unjudged, a)
 			}
 		}
 	}
-	return out
 }
 
 // withAddresses is c with the addresses of the names that are resolved.

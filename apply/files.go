@@ -174,8 +174,7 @@ type draft struct {
 	accepts bool     // something that was held goes
 	keeps   error    // why nothing goes otherwise; nil: it may
 
-	was      [][]wgquick.Peer // what is there that it may cost something: what was in force lately, and last what is
-	unjudged []netip.Prefix   // see status.Status
+	was [][]wgquick.Peer // what is there that it may cost something: what was in force lately, and last what is
 }
 
 // heldWhy is why something is held, where before was the reason so far.

@@ -34,7 +34,6 @@ type iface struct {
 	written  fs.FileInfo   // of the status file then; nil: not read or written yet
 	tidied   bool          // nothing is left of what was killed before we began
 	promoted promotion
-	unjudged []netip.Prefix // in force; see status.Status
 	meaning  meaning
 	observed func() (plan.Live, error) // what was read of the device ahead of its turn; nil: nothing
 	right    bool                      // at the last look at the device it was as the file in force says
@@ -141,7 +140,6 @@ func (i *iface) look(ctx context.Context, device bool) look {
 		Peers:     before.Peers,
 	}}
 	i.all(ctx, &l, device)
-	l.status.Unjudged = i.unjudged
 	if ctx.Err() != nil && l.steps == 0 { // told to stop before it was done: no fault of the files or the device
 		return look{status: i.status, early: true}
 	}
@@ -247,7 +245,7 @@ func (i *iface) remembered() {
 		i.log.Warn("what was remembered is lost", "err", err)
 		return
 	}
-	i.status, i.written, i.unjudged = s, fi, s.Unjudged
+	i.status, i.written = s, fi
 }
 
 func (i *iface) save(s status.Status) error {
@@ -337,9 +335,6 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 			i.voice.replaced(before.Peers, next.config.Peers)
 		}
 	}
-	if changed || err == nil {
-		i.unjudged = next.unjudged
-	}
 	now.inForce, now.err = f.inForce.hash, cmp.Or(err, next.keeps)
 	return now
 }
@@ -360,7 +355,7 @@ func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, seen []Held, k
 		next.letGo(i.files.proposalPath)
 	}
 	if len(unknown) > 0 {
-		next.unjudged = i.unjudgedOf(next.config, next.was[len(next.was)-1])
+		markUnjudged(next.config.Peers, next.was[len(next.was)-1])
 	}
 	return next, nil
 }

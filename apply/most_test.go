@@ -3,7 +3,6 @@ package apply
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -292,11 +291,19 @@ func TestAClaimThatSwallowsANamedEndpoint(t *testing.T) {
 			t.Errorf("%d peers: it keeps the others waiting", h.kernel.peers("wg0"))
 		}
 	})
-	for _, known := range []bool{false, true} {
-		t.Run(fmt.Sprintf("the resolver dies, and the name was known before: %t", known), func(t *testing.T) {
+	for name, tc := range map[string]struct {
+		known   bool // the name, before the resolver died
+		reboots bool // the machine, each time: nothing is left of /run
+	}{
+		"nobody ever answered":                          {false, false},
+		"nobody ever answered, and the machine reboots": {false, true},
+		"the resolver dies":                             {true, false},
+		"the resolver dies, and the machine reboots":    {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, "wg0")
 			h.ShrinkWindow = guard.Window
-			dead := !known
+			dead := !tc.known
 			h.Lookup = func(context.Context, string) ([]netip.Addr, error) {
 				if dead {
 					return nil, errors.New("no resolver here")
@@ -306,6 +313,11 @@ func TestAClaimThatSwallowsANamedEndpoint(t *testing.T) {
 			begin := func(ps ...wgquick.Peer) *iface {
 				t.Helper()
 				h.write(t, h.proposal("wg0"), renderedOf(t, ps...))
+				if tc.reboots {
+					if err := errors.Join(os.RemoveAll(h.RunDir), os.Mkdir(h.RunDir, 0o755)); err != nil {
+						t.Fatal(err)
+					}
+				}
 				i := h.newIface("wg0", func() {})
 				h.look(t, i, true)
 				i.names.first(t.Context(), nameWait)
@@ -316,14 +328,16 @@ func TestAClaimThatSwallowsANamedEndpoint(t *testing.T) {
 			dead = true
 			begin(peer(1), fragment(2), claim)
 			begin(peer(1), fragment(2), peer(3), claim)
-			if is := slices.Contains(h.routes("wg0"), "198.51.100.0/24"); is == known {
+			if is := slices.Contains(h.routes("wg0"), "198.51.100.0/24"); is != (!tc.known || tc.reboots) {
 				t.Errorf("in force while the resolver is dead: %t", is)
 			}
 			dead = false
-			for range 2 {
+			for range 3 {
 				i := begin(peer(1), fragment(2), peer(3), claim)
-				if s := h.status(t, "wg0"); len(h.routes("wg0")) != 3 || !swallowed(s.Refused) || len(hostnames(i.files.inForce.config)) != 1 || len(s.Unjudged) != 0 {
-					t.Errorf("%q, %q, unjudged %q", h.routes("wg0"), s.Refused, s.Unjudged)
+				c := i.files.inForce.config
+				marked := func(p wgquick.Peer) bool { return len(p.Unjudged) > 0 }
+				if s := h.status(t, "wg0"); len(h.routes("wg0")) != 3 || !swallowed(s.Refused) || len(hostnames(c)) != 1 || slices.ContainsFunc(c.Peers, marked) {
+					t.Errorf("%q, %q, %+v", h.routes("wg0"), s.Refused, c.Peers)
 				}
 			}
 		})

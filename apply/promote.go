@@ -103,7 +103,7 @@ func Promote(inForce, proposal *wgquick.Config, g Guard) (next *wgquick.Config, 
 		return nil, nil, "", fmt.Errorf("%s: [Interface]: Address: missing, and the interface has one", g.From)
 	}
 	for i := range next.Peers {
-		next.Peers[i].Held = time.Time{} // not the proposal's to say
+		next.Peers[i].Held, next.Peers[i].Unjudged = time.Time{}, nil // not the proposal's to say
 	}
 	rs, why := waiting(inForce, proposal, g)
 	since := g.Now.UTC().Truncate(time.Second)
@@ -337,7 +337,7 @@ func hold(next *wgquick.Config, rs []removal, since time.Time) []Held {
 		}
 		if r.heir < 0 {
 			p := r.peer
-			p.AllowedIPs, p.Held, p.Line = r.prefixes, since, 0
+			p.AllowedIPs, p.Held, p.Unjudged, p.Line = r.prefixes, since, nil, 0
 			next.Peers = append(next.Peers, p)
 			lost[p.PublicKey] = nil
 			continue

@@ -317,6 +317,15 @@ func draw(b []byte) (out []wgquick.Peer) {
 	return out
 }
 
+func TestMarksAreNotTheProposalsToSet(t *testing.T) {
+	marked := peer(1)
+	marked.Held, marked.Unjudged = earlier, marked.AllowedIPs
+	next, _, _, err := Promote(config(peer(1)), proposal(marked), guard)
+	if err != nil || !next.Peers[0].Held.IsZero() || next.Peers[0].Unjudged != nil {
+		t.Errorf("%+v, %v", next.Peers, err)
+	}
+}
+
 func TestPromoteBounds(t *testing.T) {
 	g := guard
 	g.MaxPeers = 3

@@ -31,9 +31,6 @@ type Status struct {
 	Waiting   string            `json:"waiting,omitempty"` // the path of the file that an interface without one in force waits for
 	DNS       []string          `json:"dns,omitempty"`     // what resolvconf was last given for the interface, as the file says it
 	Peers     []Peer            `json:"peers,omitempty"`   // by public key
-
-	// Unjudged are the prefixes in force that came while the name of an endpoint had no address: they may swallow it.
-	Unjudged []netip.Prefix `json:"unjudged,omitempty"`
 }
 
 // InUse reports whether the device was last made what the file in force says, whatever else was refused.

@@ -1,6 +1,7 @@
 package wgquick
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 	"unicode"
@@ -11,18 +12,21 @@ import (
 //
 //	# origin: KIND/NAME UID            over a peer; UID may be missing
 //	# held: since 2026-11-21T22:00:00Z, ...    over a peer
+//	# came while a name had no address: 10.1.0.0/16, 10.2.0.0/16    over a peer
 //	# refused: TEXT                    after the last peer
 //	# end sha256:HEX                   the last line; see endmark.go
 const (
-	originMark  = "origin: "
-	heldMark    = "held: since "
-	refusedMark = "refused:"
+	originMark   = "origin: "
+	heldMark     = "held: since "
+	unjudgedMark = "came while a name had no address: "
+	refusedMark  = "refused:"
 )
 
 // commentsOver is what the comments over a section say about it.
 type commentsOver struct {
-	origin Origin
-	held   time.Time
+	origin   Origin
+	held     time.Time
+	unjudged []netip.Prefix
 }
 
 // read takes one comment and reports whether it was of use.
@@ -44,6 +48,18 @@ func (o *commentsOver) read(text string) bool {
 			return false
 		}
 		o.held = since
+		return true
+	}
+	if s, ok := strings.CutPrefix(text, unjudgedMark); ok {
+		var all []netip.Prefix
+		for one := range strings.SplitSeq(s, ", ") {
+			p, err := netip.ParsePrefix(one)
+			if err != nil {
+				return false
+			}
+			all = append(all, p)
+		}
+		o.unjudged = all
 		return true
 	}
 	return false

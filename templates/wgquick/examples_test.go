@@ -68,6 +68,7 @@ func full(t testing.TB) *wgquick.Config {
 		Peers: []wgquick.Peer{
 			{
 				Origin:              wgquick.Origin{Kind: "Node", Name: "spoke-1", UID: "6f1c"},
+				Unjudged:            prefixes("fd01::/64"),
 				PublicKey:           public(t, keyB),
 				PresharedKey:        secret(t, keyD),
 				AllowedIPs:          prefixes("10.0.1.0/24", "fd01::/64"),

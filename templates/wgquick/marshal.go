@@ -122,6 +122,9 @@ func (t *text) peer(p *Peer) {
 	if !p.Held.IsZero() {
 		t.line("# ", heldMark, p.Held.UTC().Format(time.RFC3339), `, until "wg-apply accept"`)
 	}
+	if len(p.Unjudged) > 0 {
+		t.line("# ", unjudgedMark, joinPrefixes(p.Unjudged))
+	}
 	t.line("[Peer]")
 	t.line("PublicKey = ", p.PublicKey.String())
 	if !p.PresharedKey.IsZero() {
