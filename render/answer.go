@@ -105,7 +105,7 @@ func (a *answerer) hear(now answer) {
 	case now = <-a.want:
 	default:
 	}
-	a.backlog.take(a.to.Untold(now.verdicts))
+	a.backlog.take(a.to.Untold(now.verdicts, now.turn == 0))
 }
 
 func (a *answerer) tell(ctx context.Context, v overlay.Verdict) {

@@ -26,7 +26,7 @@ func (l *listeners) Reading() any {
 	return l.reading
 }
 
-func (l *listeners) Untold(verdicts []overlay.Verdict) []overlay.Verdict { return verdicts }
+func (l *listeners) Untold(verdicts []overlay.Verdict, _ bool) []overlay.Verdict { return verdicts }
 
 func (l *listeners) Answer(_ context.Context, v overlay.Verdict) error {
 	l.mu.Lock()

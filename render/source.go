@@ -71,7 +71,8 @@ type Publisher interface {
 // Answerer tells whoever made a claim what became of it. A source that knows an API server is one.
 type Answerer interface {
 	// Untold returns those of verdicts that it can tell and has not told: of the Nodes and other objects that it knows.
-	Untold(verdicts []overlay.Verdict) []overlay.Verdict
+	// Of the nodes that tell the same objects, first is the one whose word counts where they differ.
+	Untold(verdicts []overlay.Verdict, first bool) []overlay.Verdict
 
 	// Answer tells one of them. It tries once; the loop tries again, unless the error is retry.ErrNever.
 	Answer(ctx context.Context, v overlay.Verdict) error

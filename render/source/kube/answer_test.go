@@ -51,10 +51,15 @@ func refused(kind, name, uid string, claims ...string) overlay.Verdict {
 	return v
 }
 
-// tell has all told that is not.
+// tell has the first node tell all that is not told.
 func tell(t *testing.T, a render.Answerer, verdicts ...overlay.Verdict) {
 	t.Helper()
-	for _, v := range a.Untold(verdicts) {
+	tellAs(t, true, a, verdicts...)
+}
+
+func tellAs(t *testing.T, first bool, a render.Answerer, verdicts ...overlay.Verdict) {
+	t.Helper()
+	for _, v := range a.Untold(verdicts, first) {
 		if err := a.Answer(context.Background(), v); err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +165,7 @@ func TestWhatTheServerNeverTakes(t *testing.T) {
 	if err := src.Answer(t.Context(), lost); err == nil || errors.Is(err, retry.ErrNever) {
 		t.Errorf("an Event in a namespace that may come: %v", err)
 	}
-	if untold := src.Untold([]overlay.Verdict{invalid, lost}); !cmp.Equal(untold, []overlay.Verdict{lost}) {
+	if untold := src.Untold([]overlay.Verdict{invalid, lost}, true); !cmp.Equal(untold, []overlay.Verdict{lost}) {
 		t.Errorf("to be told: %v", untold)
 	}
 }
@@ -343,6 +348,57 @@ func TestStatus(t *testing.T) {
 	if fields := api.managers(ns, "office"); !cmp.Equal(fields, []string{kube.FieldManager + " status"}) {
 		t.Errorf("the status is written by %v", fields)
 	}
+}
+
+// TestTwoThatDiffer: the word of the first stays, whoever is started anew; of the others one is written when it says
+// something new, and when the first is gone.
+func TestTwoThatDiffer(t *testing.T) {
+	api := newCluster(t)
+	api.define()
+	ns := api.namespace()
+	made, err := api.peers(ns).Create(t.Context(), peer("office", `{"publicKey":"`+aliceKey+`","allowedIPs":["10.0.0.0/24"]}`), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub := func() render.Answerer {
+		r := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub}, func(server *kube.Source) render.Peers { return peers.New(server, ns) })
+		r.hasPeers("office")
+		return r.others.(render.Answerer)
+	}
+	says := func(why string) overlay.Verdict {
+		v := refused(overlay.KindWireGuardPeer, ns+"/office", string(made.GetUID()), "allowedIPs: "+why)
+		v.Generation = 1
+		return v
+	}
+	first, second, version := hub(), hub(), made.GetResourceVersion()
+	step := func(what string, isFirst bool, by render.Answerer, v overlay.Verdict, want string, writes bool) {
+		t.Helper()
+		time.Sleep(500 * time.Millisecond) // for the source to see what was written last
+		tellAs(t, isFirst, by, v)
+		cond, now := api.condition(ns, "office")
+		if cond["message"] != `allowedIPs "x": `+want || now != version != writes {
+			t.Errorf("%s: %v, written: %t", what, cond["message"], now != version)
+		}
+		version = now
+	}
+	step("the first speaks", true, first, says("a"), "a", true)
+	step("the second leaves it", false, second, says("b"), "a", false)
+	step("the second, started anew", false, hub(), says("b"), "a", false)
+	step("the first, started anew", true, hub(), says("a"), "a", false)
+	step("the second comes to another judgement", false, second, says("c"), "c", true)
+	step("the first has said its own", true, first, says("a"), "c", false)
+	step("the first, started anew then", true, hub(), says("a"), "a", true)
+	step("the second, once more", false, second, says("c"), "a", false)
+	step("the second has become the first", true, second, says("c"), "c", true)
+	step("and stays it", true, second, says("c"), "c", false)
+	patch := []byte(`{"spec":{"allowedIPs":["10.0.1.0/24"]}}`)
+	if _, err := api.peers(ns).Patch(t.Context(), "office", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, version = api.condition(ns, "office")
+	next := func(why string) overlay.Verdict { v := says(why); v.Generation = 2; return v }
+	step("of another generation the first speaks", true, first, next("d"), "d", true)
+	step("and the second leaves it", false, second, next("e"), "d", false)
 }
 
 // managers are those who have written the status.

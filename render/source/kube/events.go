@@ -57,8 +57,9 @@ var apiVersions = map[string]string{
 	overlay.KindWireGuardPeer: "wireguard.kube/v1alpha1",
 }
 
-// Untold returns those that refuse a claim, are not told in a status, and have not been sent within the hour.
-func (s *Source) Untold(verdicts []overlay.Verdict) (untold []overlay.Verdict) {
+// Untold returns those that refuse a claim, are not told in a status, and have not been sent within the hour. Who
+// is first does not matter: the API server takes each Event once.
+func (s *Source) Untold(verdicts []overlay.Verdict, _ bool) (untold []overlay.Verdict) {
 	s.telling.Lock()
 	defer s.telling.Unlock()
 	s.sent.forget(time.Now())

@@ -35,8 +35,9 @@ type Source struct {
 
 	mu     sync.Mutex
 	judged map[string]object           // by uid: those there were when Untold was called last
-	told   map[string]metav1.Condition // by uid: the last one that was written, to the server of this reading
+	told   map[string]metav1.Condition // by uid: what was written last, or need not be; of the first, to the server of this reading
 	of     any                         // the reading of judged
+	first  bool                        // this node's word counts
 }
 
 // object is what is kept of a WireGuardPeer.

@@ -38,7 +38,11 @@ const (
 func (s *Source) Reading() any { return s.objects.Reading() }
 
 // Untold returns those over WireGuardPeers whose status does not say so.
-func (s *Source) Untold(verdicts []overlay.Verdict) (untold []overlay.Verdict) {
+//
+// Where several nodes judge, they may differ, and are not to quarrel: each says a judgement once. The first does so again
+// when everything was read anew, or it has just become the first. The others leave what they find
+// about a generation, and speak when they come to another judgement: so no restart of theirs writes anything.
+func (s *Source) Untold(verdicts []overlay.Verdict, first bool) (untold []overlay.Verdict) {
 	objects, _ := s.objects.Snapshot()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,10 +50,11 @@ func (s *Source) Untold(verdicts []overlay.Verdict) (untold []overlay.Verdict) {
 	for _, o := range objects {
 		s.judged[o.peer.UID] = o
 	}
-	if of := s.objects.Reading(); of != s.of { // a server that was restored may not have what it was told
-		s.of = of
+	of := s.objects.Reading()
+	if first && (of != s.of || !s.first) { // a server that was restored may not have what it was told
 		clear(s.told)
 	}
+	s.of, s.first = of, first
 	maps.DeleteFunc(s.told, func(uid string, _ metav1.Condition) bool { _, ok := s.judged[uid]; return !ok })
 	for _, v := range verdicts {
 		o, ok := s.judged[v.Origin.UID]
@@ -59,19 +64,20 @@ func (s *Source) Untold(verdicts []overlay.Verdict) (untold []overlay.Verdict) {
 		if v.Unreadable {
 			continue // the API server takes no status for it
 		}
-		want := condition(v)
-		if o.condition != nil && same(*o.condition, want) || same(s.told[v.Origin.UID], want) {
-			continue
+		want, is := condition(v), o.condition
+		told := s.told[v.Origin.UID]
+		found := !first && is != nil && is.ObservedGeneration == v.Generation && told.ObservedGeneration != v.Generation
+		switch {
+		case found, is != nil && same(*is, want):
+			s.told[v.Origin.UID] = want
+		case !same(told, want):
+			untold = append(untold, v)
 		}
-		untold = append(untold, v)
 	}
 	return untold
 }
 
 // Answer writes into the status of a WireGuardPeer what became of it. It tries once.
-//
-// Where several nodes judge, each writes a judgement once, and once more when everything was read anew. So they do not
-// quarrel, should they differ: the last one stays.
 func (s *Source) Answer(ctx context.Context, v overlay.Verdict) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
