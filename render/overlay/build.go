@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 
 	"wg-kube/templates/wgquick"
@@ -120,7 +119,7 @@ func same(a, b []wgquick.Peer) bool {
 		slices.SortFunc(peers, byOrigin)
 		return peers
 	}
-	return reflect.DeepEqual(judged(a), judged(b))
+	return slices.EqualFunc(judged(a), judged(b), func(p, q wgquick.Peer) bool { return p.Origin == q.Origin && p.SameMeaning(&q) })
 }
 
 // round judges all objects once. It is not settled if an incumbent dropped out, whose place others were refused, if

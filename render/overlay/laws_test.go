@@ -353,6 +353,28 @@ func FuzzLaws(f *testing.F) {
 	f.Fuzz(laws)
 }
 
+// TestAMeshAtRestIsJudgedOnce: that the last proposal was read from a file, with the numbers of its lines, is no change.
+func TestAMeshAtRestIsJudgedOnce(t *testing.T) {
+	s := Snapshot{Nodes: []Node{node("a", "pods=10.1.0.0/24"), node("b", "pods=10.2.0.0/24")}}
+	p := Policy{Prefix: kubePrefix}
+	made, _ := build(t, ourMesh(), s, nil, p)
+	text, err := made.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := wgquick.Parse("proposal", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b Builder
+	cost := func(prev *wgquick.Config) float64 {
+		return testing.AllocsPerRun(10, func() { b.Build(ourMesh(), s, prev, p) })
+	}
+	if fromDisk, inMemory := cost(read), cost(made); fromDisk > inMemory {
+		t.Errorf("%v allocations after it was read, %v before", fromDisk, inMemory)
+	}
+}
+
 // laws walks through the life of a cluster. What build checks holds at every step; and a newcomer takes nothing from
 // anybody.
 func laws(t *testing.T, seed uint64) {
