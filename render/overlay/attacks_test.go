@@ -259,6 +259,10 @@ func TestClaims(t *testing.T) {
 			node("a", "allowed-ips=203.0.113.6/32", "endpoint=100.96.3.3:7"), node("b", "allowed-ips=100.96.3.0/24")},
 			map[string]string{"a": "203.0.113.6/32 at nowhere", "b": "100.96.3.0/24 at nowhere"}, []string{
 				`Node/a: endpoint "100.96.3.3:7": lies inside 100.96.3.0/24, held by Node/b`}},
+		"an endpoint inside the range of a hub whose node IP is its address in it": {us(Hub), Policy{}, []Node{
+			hub("us", "ip=100.96.0.1"), node("a", "allowed-ips=10.1.0.0/24", "endpoint=100.96.3.3:7")},
+			map[string]string{"a": "10.1.0.0/24 at nowhere"}, []string{
+				`Node/a: endpoint "100.96.3.3:7": lies inside 100.96.0.0/16, in which our own address is`}},
 		"an endpoint beside us, in a range as wide as the network below": {Self{Node: "us", Role: Hub, PublicKey: key("us"), Keepalive: 25,
 			Address: prefixes("10.96.0.1/32"), AllowedIPs: prefixes("10.0.0.0/8")}, Policy{}, []Node{
 			hub("us", "ip=10.1.0.1"), node("a", "allowed-ips=10.96.0.2/32", "endpoint=10.1.2.3:7")},

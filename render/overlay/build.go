@@ -280,7 +280,8 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 		addrs = slices.Concat(addrs, own.InternalIPs, own.ExternalIPs)
 	}
 	for _, a := range addrs {
-		if a.IsValid() {
+		in := func(p netip.Prefix) bool { return p.Addr() == a.Unmap() } // a kubelet may have it as node IP
+		if a.IsValid() && !slices.ContainsFunc(self.Address, in) {
 			l.ours = append(l.ours, a.Unmap())
 		}
 	}
