@@ -488,6 +488,7 @@ func TestWhoCalls(t *testing.T) {
 	laptop := Peer{Kind: KindSecret, Name: "ns/laptop", UID: "1", PublicKey: key("l").String(), AllowedIPs: []string{"10.200.0.1/32"}}
 	caller, thief := node("a", "allowed-ips=10.1.0.0/24"), node("t", "allowed-ips=10.2.0.0/24,198.51.100.0/24")
 	tenant := Peer{Kind: KindSecret, Name: "ns/thief", UID: "2", PublicKey: key("x").String(), AllowedIPs: []string{"198.51.100.7/32"}}
+	office := Fragment{Name: "office", Peers: []wgquick.Peer{{PublicKey: key("f"), AllowedIPs: prefixes("10.3.0.0/24")}}}
 	for name, tc := range map[string]struct {
 		before, now Snapshot
 		met         []Met
@@ -499,8 +500,9 @@ func TestWhoCalls(t *testing.T) {
 		"one tenant, another": {Snapshot{Peers: []Peer{laptop}}, Snapshot{Peers: []Peer{laptop, tenant}}, []Met{{key("l"), netip.MustParseAddr(from)}}, []string{`Secret/ns/thief: allowed-ips "198.51.100.7/32": covers 198.51.100.7, from where Secret/ns/laptop calls`}},
 		"both behind one address": {Snapshot{Nodes: []Node{caller}, Peers: []Peer{laptop}}, Snapshot{Nodes: []Node{caller, thief}, Peers: []Peer{laptop}},
 			[]Met{{key("l"), netip.MustParseAddr(from)}, {key("a"), netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
-		"nobody of ours":         {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("z"), netip.MustParseAddr(from)}}, nil},
-		"who holds it, keeps it": {Snapshot{Nodes: []Node{caller, thief}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), netip.MustParseAddr(from)}}, nil},
+		"a fragment's peer calls": {Snapshot{Fragments: []Fragment{office}}, Snapshot{Nodes: []Node{thief}, Fragments: []Fragment{office}}, []Met{{key("f"), netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where fragment/office calls`}},
+		"nobody of ours":          {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("z"), netip.MustParseAddr(from)}}, nil},
+		"who holds it, keeps it":  {Snapshot{Nodes: []Node{caller, thief}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), netip.MustParseAddr(from)}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			prev, _ := build(t, us(Hub), tc.before, nil, Policy{Prefix: kubePrefix})

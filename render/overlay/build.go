@@ -135,7 +135,7 @@ func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Po
 		j.held = j.budget.all.withPrefixes(last)
 	}
 	kept := j.keep(unreadPeers(self, s, last), static)
-	j.writeMet(candidates, kept)
+	j.writeMet(candidates, slices.Concat(static, kept))
 	slices.SortFunc(candidates, byPrecedence)
 	for _, c := range candidates {
 		j.seatKey(c)
@@ -323,9 +323,9 @@ func callers(met []Met) map[wgquick.PublicKey]netip.Addr {
 	return from
 }
 
-// writeMet notes from where those call that want to be peers, or are kept. Of several behind one address the first of them
+// writeMet notes from where those call that want to be peers, or are. Of several behind one address the first of them
 // by precedence and name.
-func (j *judge) writeMet(candidates []*candidate, kept []wgquick.Peer) {
+func (j *judge) writeMet(candidates []*candidate, peers []wgquick.Peer) {
 	if len(j.callers) == 0 {
 		return
 	}
@@ -344,7 +344,7 @@ func (j *judge) writeMet(candidates []*candidate, kept []wgquick.Peer) {
 	for _, c := range candidates {
 		write(c.wantKey, c.origin)
 	}
-	for _, peer := range kept {
+	for _, peer := range peers {
 		write(peer.PublicKey, peer.Origin)
 	}
 }
