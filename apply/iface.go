@@ -30,7 +30,7 @@ type iface struct {
 	wait  time.Duration // for the first answers about names; zero: a look goes on without them
 	quiet silence
 
-	status   status.Status // as it was last written, by us or by another command
+	status   status.Status // as it was last to be written, by us, or was by another command
 	written  fs.FileInfo   // of the status file then; nil: not read or written yet
 	tidied   bool          // nothing is left of what was killed before we began
 	promoted promotion
@@ -248,11 +248,12 @@ func (i *iface) remembered() {
 	i.status, i.written = s, fi
 }
 
+// save writes the status. What cannot be written we know all the same.
 func (i *iface) save(s status.Status) error {
+	i.status = s
 	if err := i.writeStatus(s); err != nil {
 		return err
 	}
-	i.status = s
 	i.written, _ = os.Stat(i.statusFile(i.name))
 	return nil
 }

@@ -624,3 +624,35 @@ func TestAStatusThatCannotBeWritten(t *testing.T) {
 		t.Errorf("%v, %+v", l.err, h.status(t, "wg0"))
 	}
 }
+
+// What could not be written is known all the same: what the file asked for is not asked for at each look, and what
+// somebody else changes is no work of ours.
+func TestWhatCannotBeWrittenIsKnown(t *testing.T) {
+	h := newHouse(t)
+	at := func(s string) string {
+		p := peer(1)
+		p.Endpoint = wgquick.EndpointOf(netip.MustParseAddrPort(s))
+		return byHand(t, p, peer(2))
+	}
+	h.write(t, h.inForce("wg0"), at("192.0.2.1:1"))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	must(t, os.Remove(h.statusFile("wg0")))
+	must(t, os.MkdirAll(filepath.Join(h.statusFile("wg0"), "in the way"), 0o700))
+	h.write(t, h.inForce("wg0"), at("192.0.2.2:2"))
+	h.look(t, i, true)
+	h.kernel.change("wg0", func(l *plan.Live) {
+		for n := range l.Peers {
+			l.Peers[n].Endpoint, l.Peers[n].LastHandshake = netip.MustParseAddrPort("192.0.2.9:9"), time.Now()
+		}
+	})
+	h.kernel.sent()
+	h.look(t, i, true)
+	if sent := h.kernel.sent(); sent != "" {
+		t.Errorf("a roamed endpoint is not left alone: %s", sent)
+	}
+	h.kernel.change("wg0", func(l *plan.Live) { l.Peers = l.Peers[:1] })
+	if l := h.look(t, i, true); l.steps == 0 || !l.drift {
+		t.Errorf("what somebody else changed is no drift, but: %s", h.kernel.sent())
+	}
+}
