@@ -52,6 +52,36 @@ func watchDevice(c Config) (*files.Files[device], error) {
 	})
 }
 
+// callers says of met which objects of the last proposal they are. One that has changed its key since it called is where
+// it was, until it calls with the new one.
+func (l *Loop) callers(prev *wgquick.Config, met []overlay.Met) []overlay.Met {
+	if prev == nil || len(met)+len(l.called) == 0 {
+		return met
+	}
+	calls, called := make(map[wgquick.PublicKey]overlay.Met, len(met)), map[wgquick.Origin]overlay.Met{}
+	all := slices.Clip(met)
+	for _, m := range met {
+		calls[m.PublicKey] = m
+	}
+	for _, p := range prev.Peers {
+		if p.Origin.Kind == overlay.KindFragment {
+			continue // which may have several
+		}
+		m, ok := calls[p.PublicKey]
+		if !ok {
+			m, ok = l.called[p.Origin]
+			ok = ok && m.PublicKey != p.PublicKey
+		}
+		if ok {
+			m.Origin = p.Origin
+			called[p.Origin] = m
+			all = append(all, m)
+		}
+	}
+	l.called = called
+	return all
+}
+
 // seeDevice returns what is known of the interface: the public key as it was last known, zero if it never was.
 func (l *Loop) seeDevice() (wgquick.PublicKey, []overlay.Met) {
 	var met []overlay.Met

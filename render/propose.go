@@ -98,6 +98,7 @@ func (l *Loop) render(v *view) (*rendered, error) {
 		in.now.Nodes, in.now.Peers = nil, nil
 	}
 	in.now.Unread = l.unread(v, prev.config)
+	in.now.Met = l.callers(prev.config, v.Met)
 	if !l.made.still(in, prev) {
 		l.made = l.build(in, prev)
 	}

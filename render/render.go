@@ -67,7 +67,8 @@ type Loop struct {
 	readings  []any         // theirs, at that time
 	peers     chan struct{} // has a signal when one of Peers has
 	refused   refusals
-	seen      map[string]bool // the Nodes seen since the start
+	seen      map[string]bool                // the Nodes seen since the start
+	called    map[wgquick.Origin]overlay.Met // those of the last proposal that have called, with the key that they had then
 	said      said
 	standing  standing
 	busy      atomic.Pointer[time.Time] // since when the loop is at work; nil: it rests

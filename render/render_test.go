@@ -609,6 +609,20 @@ func TestNoClaimCoversFromWherePeersCall(t *testing.T) {
 	if strings.Contains(b.file(), "AllowedIPs = 10.2.0.0/24, 198.51.100.7/32") {
 		t.Error("it is granted")
 	}
+	rekeyed := spoke("caller", hubKey, "10.1.0.0/24")
+	c.set(rekeyed)
+	b.eventually("it has another key", func() bool { return strings.Contains(b.file(), hubKey) })
+	b.write(b.runDir+"/wg0.json", "{}")
+	b.eventually("nobody has called with that", func() bool { _, met := b.loop.seeDevice(); return len(met) == 0 })
+	b.still()
+	if strings.Contains(b.file(), "198.51.100.7/32\n") {
+		t.Error("it is granted while who calls from there changes its key")
+	}
+	c.set(caller)
+	b.eventually("it has its key again", func() bool { return strings.Contains(b.file(), aliceKey) })
+	b.write(b.runDir+"/wg0.json", string(said))
+	b.eventually("the status is read", func() bool { _, met := b.loop.seeDevice(); return len(met) == 1 })
+	b.still()
 	if err := os.Remove(b.runDir + "/wg0.json"); err != nil {
 		t.Fatal(err)
 	}

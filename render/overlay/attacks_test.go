@@ -494,15 +494,16 @@ func TestWhoCalls(t *testing.T) {
 		met         []Met
 		want        []string
 	}{
-		"a Node calls":        {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
-		"as IPv6":             {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), netip.MustParseAddr("::ffff:" + from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
-		"a tenant calls":      {Snapshot{Peers: []Peer{laptop}}, Snapshot{Nodes: []Node{thief}, Peers: []Peer{laptop}}, []Met{{key("l"), netip.MustParseAddr(from)}}, nil},
-		"one tenant, another": {Snapshot{Peers: []Peer{laptop}}, Snapshot{Peers: []Peer{laptop, tenant}}, []Met{{key("l"), netip.MustParseAddr(from)}}, []string{`Secret/ns/thief: allowed-ips "198.51.100.7/32": covers 198.51.100.7, from where Secret/ns/laptop calls`}},
+		"a Node calls":        {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), wgquick.Origin{}, netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
+		"as IPv6":             {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), wgquick.Origin{}, netip.MustParseAddr("::ffff:" + from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
+		"a tenant calls":      {Snapshot{Peers: []Peer{laptop}}, Snapshot{Nodes: []Node{thief}, Peers: []Peer{laptop}}, []Met{{key("l"), wgquick.Origin{}, netip.MustParseAddr(from)}}, nil},
+		"one tenant, another": {Snapshot{Peers: []Peer{laptop}}, Snapshot{Peers: []Peer{laptop, tenant}}, []Met{{key("l"), wgquick.Origin{}, netip.MustParseAddr(from)}}, []string{`Secret/ns/thief: allowed-ips "198.51.100.7/32": covers 198.51.100.7, from where Secret/ns/laptop calls`}},
 		"both behind one address": {Snapshot{Nodes: []Node{caller}, Peers: []Peer{laptop}}, Snapshot{Nodes: []Node{caller, thief}, Peers: []Peer{laptop}},
-			[]Met{{key("l"), netip.MustParseAddr(from)}, {key("a"), netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
-		"a fragment's peer calls": {Snapshot{Fragments: []Fragment{office}}, Snapshot{Nodes: []Node{thief}, Fragments: []Fragment{office}}, []Met{{key("f"), netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where fragment/office calls`}},
-		"nobody of ours":          {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("z"), netip.MustParseAddr(from)}}, nil},
-		"who holds it, keeps it":  {Snapshot{Nodes: []Node{caller, thief}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), netip.MustParseAddr(from)}}, nil},
+			[]Met{{key("l"), wgquick.Origin{}, netip.MustParseAddr(from)}, {key("a"), wgquick.Origin{}, netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
+		"a fragment's peer calls": {Snapshot{Fragments: []Fragment{office}}, Snapshot{Nodes: []Node{thief}, Fragments: []Fragment{office}}, []Met{{key("f"), wgquick.Origin{}, netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where fragment/office calls`}},
+		"nobody of ours":          {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("z"), wgquick.Origin{}, netip.MustParseAddr(from)}}, nil},
+		"with the key before":     {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{node("a", "public-key="+key("b").String(), "allowed-ips=10.1.0.0/24"), thief}}, []Met{{key("a"), wgquick.Origin{Kind: KindNode, Name: "a", UID: "uid-a"}, netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
+		"who holds it, keeps it":  {Snapshot{Nodes: []Node{caller, thief}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), wgquick.Origin{}, netip.MustParseAddr(from)}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			prev, _ := build(t, us(Hub), tc.before, nil, Policy{Prefix: kubePrefix})
@@ -523,7 +524,7 @@ func TestWhoCalls(t *testing.T) {
 // the spoke's, but for one that has it already and calls from elsewhere.
 func TestWhereASpokeIsMet(t *testing.T) {
 	const at, inside = "192.0.2.23", "100.96.0.7/32"
-	met := func(from string) []Met { return []Met{{key("s"), netip.MustParseAddr(from)}} }
+	met := func(from string) []Met { return []Met{{key("s"), wgquick.Origin{}, netip.MustParseAddr(from)}} }
 	reason := func(kind, field string) string {
 		return fmt.Sprintf(`%s "192.0.2.23/32": this is where the %s is met, outside of the tunnel: claim its address inside by %s`, field, kind, field)
 	}

@@ -128,7 +128,7 @@ func same(a, b []wgquick.Peer) bool {
 // before incumbents, may find room or a key then. The next round starts from the peers of this one. Of those nobody drops
 // out any more, a key is changed once, what is lost is lost once, and podCIDRs that were given stay: there is an end.
 func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Policy) (peers []wgquick.Peer, rs []Rejection, settled bool) {
-	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}, budget: newBudget(p), callers: callers(s.Met)}
+	j := &judge{builder: b, self: self, policy: p, ledger: ledger{keys: make(map[wgquick.PublicKey]string, len(s.Nodes))}, budget: newBudget(p), callers: callers(s.Met), called: called(s.Met)}
 	candidates := j.candidates(s, last)
 	j.writeOwners(ownNode(self, s.Nodes), static)
 	if self.Role == Mesh {
@@ -323,6 +323,17 @@ func callers(met []Met) map[wgquick.PublicKey]netip.Addr {
 	return from
 }
 
+// called is from where each object called last, with whichever key.
+func called(met []Met) map[wgquick.Origin]netip.Addr {
+	from := make(map[wgquick.Origin]netip.Addr, len(met))
+	for _, m := range met {
+		if m.Origin != (wgquick.Origin{}) {
+			from[m.Origin] = m.Addr.Unmap()
+		}
+	}
+	return from
+}
+
 // writeMet notes from where those call that want to be peers, or are. Of several behind one address the first of them
 // by precedence and name.
 func (j *judge) writeMet(candidates []*candidate, peers []wgquick.Peer) {
@@ -331,6 +342,9 @@ func (j *judge) writeMet(candidates []*candidate, peers []wgquick.Peer) {
 	}
 	write := func(k wgquick.PublicKey, o wgquick.Origin) {
 		a, ok := j.callers[k]
+		if !ok {
+			a, ok = j.called[o]
+		}
 		if !ok {
 			return
 		}

@@ -117,6 +117,7 @@ type judge struct {
 	policy     Policy
 	ledger     ledger
 	callers    map[wgquick.PublicKey]netip.Addr
+	called     map[wgquick.Origin]netip.Addr
 	met        bart.Table[wgquick.Origin] // who calls from there: what the device has seen, so it evicts nobody
 	budget     budget
 	ranges     map[netip.Prefix]bool // of the hubs in the last proposal: failover moves them between hubs

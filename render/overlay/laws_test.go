@@ -275,7 +275,11 @@ func (w world) snapshot() (s Snapshot) {
 		s.Peers = append(s.Peers, w.peer(fmt.Sprintf("p%d", i)))
 	}
 	for i := range w.IntN(3) {
-		s.Met = append(s.Met, Met{key(fmt.Sprintf("n%d", i)), netip.MustParseAddr(w.addr())})
+		met := Met{PublicKey: key(fmt.Sprintf("n%d", i)), Addr: netip.MustParseAddr(w.addr())}
+		if i == 1 {
+			met.Origin = wgquick.Origin{Kind: KindNode, Name: "n2", UID: "1"} // it had that key
+		}
+		s.Met = append(s.Met, met)
 	}
 	for i := range w.IntN(3) {
 		f := Fragment{Name: fmt.Sprintf("f%d.conf", i)}

@@ -65,7 +65,8 @@ type Snapshot struct {
 
 // Met is from where a peer calls of which nobody has said where it is.
 type Met struct {
-	PublicKey wgquick.PublicKey
+	PublicKey wgquick.PublicKey // with which it called
+	Origin    wgquick.Origin    // the object that it is, which may have another key by now; zero: none, or not known
 	Addr      netip.Addr
 }
 
