@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"wg-kube/templates/wgquick"
 )
 
@@ -23,6 +25,26 @@ func (h *house) inForcePicture(t *testing.T) []string {
 		c.Peers[i].Held = time.Time{}
 	}
 	return picture(c)
+}
+
+// Whoever calls Once by hand need not say --proposed, and accepts then what was held before.
+func TestOnceKeepsWhatIsHeld(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), renderedOf(t, peer(1), peer(2), peer(3), peer(4), peer(5), peer(6)))
+	must(t, h.Once(t.Context(), "wg0"))
+	h.write(t, h.proposal("wg0"), renderedOf(t, peer(1)))
+	must(t, h.Once(t.Context(), "wg0"))
+	before := h.status(t, "wg0")
+	h.Proposed = nil
+	must(t, h.Once(t.Context(), "wg0"))
+	if diff := cmp.Diff(before, h.status(t, "wg0")); diff != "" || len(before.Held) != 5 {
+		t.Errorf("5 are to be held, and the status is to stay as it was (-was +is):\n%s", diff)
+	}
+	said, err := h.Accept(t.Context(), "wg0")
+	must(t, err)
+	if got := strings.Join(h.inForcePicture(t), ", "); got != "node-01 1 10.0.0.1/32" {
+		t.Errorf("after %q there is in force: %s", said, got)
+	}
 }
 
 // The status names two prefixes, and before anybody looks again the peer itself is gone from the proposal.

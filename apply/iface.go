@@ -165,6 +165,11 @@ func (i *iface) all(ctx context.Context, l *look, device bool) {
 		} else {
 			i.promote(ctx, l, key, device)
 		}
+	} else if i.silent { // a person who did not say --proposed: what a daemon has said of the proposal stays
+		l.status.Proposed = i.status.Proposed
+		if l.status.Held = i.files.held(i.status); len(l.status.Held) > 0 {
+			l.status.HeldWhy = i.status.HeldWhy
+		}
 	}
 	if ctx.Err() != nil {
 		return
