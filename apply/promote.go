@@ -40,7 +40,7 @@ type Guard struct {
 	Past   [][]wgquick.Peer // what was in force within it, at one moment or another
 }
 
-// few is the number of peers, or of prefixes, that may always go, as long as a peer and a prefix are left.
+// few is the number of peers, or of prefixes, that may always go, as long as a peer, a prefix and a hub are left.
 const few = 3
 
 // mostAddresses is how many a proposal may have: the kernel compares each that is added with all that are there.
@@ -72,7 +72,7 @@ type Held = status.Held
 // Promote returns the next file in force. It is the proposal, with the private key of the file in force, and with
 // the peers and prefixes in it whose removal waits for a person.
 //
-// A change that leaves no peer or no prefix, or after which more than MaxShrink of the peers or of the prefixes are
+// A change that leaves no peer, no prefix or none of the hubs, or after which more than MaxShrink of the peers or of the prefixes are
 // gone (and more than few), of those in force now or of those at any moment of the Past, has its removals held, and
 // why says so; what it adds goes through. What is held stays held, however the proposal changes, until it is back in
 // the proposal or is accepted. A prefix that another peer has in the proposal has moved and is not lost; nor is a peer
@@ -256,12 +256,15 @@ func (g Guard) tooFew(inForce []wgquick.Peer, rs []removal, t taken) string {
 		}
 	}
 	has := func(p wgquick.Peer) bool { return len(p.AllowedIPs) > 0 }
+	hub := func(p wgquick.Peer) bool { return p.Hub && has(p) }
 	loses := func(r removal) bool { return len(r.prefixes) > 0 && !waits[r.peer.PublicKey] }
 	switch {
 	case len(t.peers) == 0:
 		return "the last peer"
 	case !slices.ContainsFunc(t.peers, has) && slices.ContainsFunc(rs, loses):
 		return "the last prefix"
+	case !slices.ContainsFunc(t.peers, hub) && slices.ContainsFunc(rs, func(r removal) bool { return r.peer.Hub && loses(r) }):
+		return "the last hub"
 	}
 	return ""
 }

@@ -99,6 +99,13 @@ func TestPromote(t *testing.T) {
 		p.Origin = wgquick.Origin{Kind: "fragment", Name: "static"}
 		return p
 	}
+	hub := func(n int, prefixes ...int) wgquick.Peer {
+		p := peer(n, prefixes...)
+		p.Hub = true
+		return p
+	}
+	bare := hub(2)
+	bare.AllowedIPs = nil
 	tests := []struct {
 		name              string
 		inForce, proposal []wgquick.Peer
@@ -132,6 +139,16 @@ func TestPromote(t *testing.T) {
 		{"a held peer gives a prefix to whom the proposal gives it", []wgquick.Peer{peer(1), heldSince(peer(2, 2, 3), earlier)},
 			[]wgquick.Peer{peer(1, 1, 2)}, []string{"node-01 1 10.0.0.1/32 10.0.0.2/32", "node-02 2 10.0.0.3/32 held 21:00"}, 1},
 		{"a new key under the same name is no removal", peers(1, 1), []wgquick.Peer{rekeyed}, []string{"node-01 11 10.0.0.1/32"}, 0},
+		{"the last hub goes, a neighbour stays", []wgquick.Peer{hub(1), peer(2)}, peers(2, 2),
+			[]string{"node-01 1 10.0.0.1/32 held 22:00", "node-02 2 10.0.0.2/32"}, 1},
+		{"one of two hubs goes", []wgquick.Peer{hub(1), hub(2), peer(3)}, []wgquick.Peer{hub(2), peer(3)},
+			[]string{"node-02 2 10.0.0.2/32", "node-03 3 10.0.0.3/32"}, 0},
+		{"another hub is there without a prefix", []wgquick.Peer{hub(1), peer(3)}, []wgquick.Peer{bare, peer(3)},
+			[]string{"node-01 1 10.0.0.1/32 held 22:00", "node-02 2", "node-03 3 10.0.0.3/32"}, 1},
+		{"the last hub is a neighbour now, with less", []wgquick.Peer{hub(1, 1, 4), peer(2)}, []wgquick.Peer{peer(1), peer(2)},
+			[]string{"node-01 1 10.0.0.1/32 10.0.0.4/32 held 22:00", "node-02 2 10.0.0.2/32"}, 1},
+		{"a hub that is a neighbour now, with all of it", []wgquick.Peer{hub(1), peer(2)}, peers(1, 2),
+			[]string{"node-01 1 10.0.0.1/32", "node-02 2 10.0.0.2/32"}, 0},
 		{"peers of one fragment are not each other's heirs",
 			[]wgquick.Peer{fragment(1), fragment(2), fragment(3), fragment(4), fragment(5)}, []wgquick.Peer{fragment(6)}, []string{
 				"static 1 10.0.0.1/32 held 22:00", "static 2 10.0.0.2/32 held 22:00", "static 3 10.0.0.3/32 held 22:00",
@@ -292,7 +309,7 @@ func FuzzPromote(f *testing.F) {
 	})
 }
 
-// draw makes a file's peers of bytes: the low bits choose the peer, bit 6 more prefixes, bit 7 that it is held.
+// draw makes a file's peers of bytes: the low bits choose the peer (each fifth is a hub), bit 6 more prefixes, bit 7 that it is held.
 func draw(b []byte) (out []wgquick.Peer) {
 	seen := map[int]bool{}
 	for i, c := range b {
@@ -305,6 +322,7 @@ func draw(b []byte) (out []wgquick.Peer) {
 		if c&0x40 != 0 {
 			p = peer(n, n, n+100, n+200)
 		}
+		p.Hub = n%5 == 0
 		if c&0x80 != 0 {
 			p.Held = earlier
 		}

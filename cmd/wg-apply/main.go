@@ -73,7 +73,7 @@ func (p *program) root() *cobra.Command {
 	f.StringSliceVar(&p.Proposed, "proposed", nil, "an interface that takes proposals; may be repeated")
 	f.StringVar(&p.RunDir, "run-dir", "/run/wg-kube", "folder of the status files")
 	f.StringVar(&p.StatusCopy, "status-copy", "", "a folder where the status files are written as well, for a wg-render that does not see --run-dir")
-	f.Float64Var(&p.MaxShrink, "max-shrink", 0.5, "the part of the peers, or of the prefixes, that proposals may drop within --shrink-window (three may always go, but not the last one)")
+	f.Float64Var(&p.MaxShrink, "max-shrink", 0.5, "the part of the peers, or of the prefixes, that proposals may drop within --shrink-window (three may always go, but not the last one, nor the last hub of a spoke)")
 	f.DurationVar(&p.ShrinkWindow, "shrink-window", 10*time.Minute, "how long what is gone counts, at least; 0: each proposal is measured by itself")
 	f.IntVar(&p.MaxPeers, "max-peers", wgquick.MaxPeers, "how many peers a proposal may have, and four times as many prefixes; 0: any number")
 	f.DurationVar(&p.Settle, "settle", 100*time.Millisecond, "how long a file without an end mark has to be quiet before it is read, unless it was renamed into its place")

@@ -421,7 +421,7 @@ func (j *judge) shareOut(hubs []*candidate, kept, static []wgquick.Peer) {
 
 // peer is what c was granted.
 func (c *candidate) peer(self Self) wgquick.Peer {
-	p := wgquick.Peer{Origin: c.origin, PublicKey: c.key, PresharedKey: c.presharedKey}
+	p := wgquick.Peer{Origin: c.origin, Hub: c.relation == asHub, PublicKey: c.key, PresharedKey: c.presharedKey}
 	if c.last != nil && (c.lastGoodKey || c.key != c.wantKey) {
 		p.PresharedKey = c.last.PresharedKey // the two go together
 	}

@@ -48,7 +48,7 @@ func staticPeers(self Self, fragments []Fragment, last []wgquick.Peer) ([]wgquic
 				continue
 			}
 			keys[k] = origin.String()
-			peer.Origin, peer.Line, peer.Held, peer.Unjudged = origin, 0, time.Time{}, nil
+			peer.Origin, peer.Line, peer.Hub, peer.Held, peer.Unjudged = origin, 0, false, time.Time{}, nil
 			var granted []netip.Prefix
 			own := make(map[netip.Prefix]bool, len(peer.AllowedIPs))
 			for _, p := range peer.AllowedIPs {

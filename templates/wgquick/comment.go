@@ -11,12 +11,14 @@ import (
 // What comments say that Parse reads back. Any other comment, and one that is not quite of this form, is only a comment.
 //
 //	# origin: KIND/NAME UID            over a peer; UID may be missing
+//	# hub: ...                         over a peer
 //	# held: since 2026-11-21T22:00:00Z, ...    over a peer
 //	# came while a name had no address: 10.1.0.0/16, 10.2.0.0/16    over a peer
 //	# refused: TEXT                    after the last peer
 //	# end sha256:HEX                   the last line; see endmark.go
 const (
 	originMark   = "origin: "
+	hubMark      = "hub: "
 	heldMark     = "held: since "
 	unjudgedMark = "came while a name had no address: "
 	refusedMark  = "refused:"
@@ -25,6 +27,7 @@ const (
 // commentsOver is what the comments over a section say about it.
 type commentsOver struct {
 	origin   Origin
+	hub      bool
 	held     time.Time
 	unjudged []netip.Prefix
 }
@@ -37,6 +40,10 @@ func (o *commentsOver) read(text string) bool {
 			o.origin = origin
 		}
 		return ok
+	}
+	if strings.HasPrefix(text, hubMark) {
+		o.hub = true
+		return true
 	}
 	if s, ok := strings.CutPrefix(text, heldMark); ok {
 		if i := strings.IndexAny(s, ", ;"); i >= 0 {

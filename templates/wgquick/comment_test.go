@@ -20,6 +20,7 @@ func FuzzComments(f *testing.F) {
 		peer := wgquick.Peer{PublicKey: wgquick.SecretKey{1}.Public(), Origin: wgquick.Origin{Kind: kind, Name: name, UID: uid}}
 		if held > 0 {
 			peer.Held = time.Unix(held, 0).UTC()
+			peer.Hub = held%2 == 0
 			peer.Unjudged = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(held), byte(held >> 8)}), int(held%33))}
 		}
 		c := &wgquick.Config{Peers: []wgquick.Peer{peer}, Refused: []string{refused}}
@@ -31,7 +32,7 @@ func FuzzComments(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, b)
 		}
-		if len(back.Peers) != 1 || back.Peers[0].Origin != peer.Origin || !back.Peers[0].Held.Equal(peer.Held) || !slices.Equal(back.Peers[0].Unjudged, peer.Unjudged) {
+		if len(back.Peers) != 1 || back.Peers[0].Origin != peer.Origin || !back.Peers[0].Held.Equal(peer.Held) || !slices.Equal(back.Peers[0].Unjudged, peer.Unjudged) || back.Peers[0].Hub != peer.Hub {
 			t.Errorf("%+v reads back as %+v", peer, back.Peers)
 		}
 		if len(back.Refused) != 1 || back.Refused[0] != refused || strings.Contains(refused, "\n") {

@@ -63,6 +63,7 @@ type Interface struct {
 // Peer is one [Peer] section. For each field but PublicKey the zero value means: not said.
 type Peer struct {
 	Origin              Origin         // who asked for this peer; read back from the comment over it
+	Hub                 bool           // all that is no peer here is reached through it
 	Held                time.Time      // since when its removal waits for "wg-apply accept", in UTC, whole seconds; zero: it does not
 	Unjudged            []netip.Prefix // those of AllowedIPs that came while the name of an endpoint in the file had no address, and may hold it
 	PublicKey           PublicKey

@@ -68,6 +68,7 @@ func full(t testing.TB) *wgquick.Config {
 		Peers: []wgquick.Peer{
 			{
 				Origin:              wgquick.Origin{Kind: "Node", Name: "spoke-1", UID: "6f1c"},
+				Hub:                 true,
 				Unjudged:            prefixes("fd01::/64"),
 				PublicKey:           public(t, keyB),
 				PresharedKey:        secret(t, keyD),

@@ -119,6 +119,9 @@ func (t *text) peer(p *Peer) {
 	case p.Origin != Origin{}:
 		t.line("# ", originMark, p.Origin.String())
 	}
+	if p.Hub {
+		t.line("# ", hubMark, "whoever is no peer here is reached through it")
+	}
 	if !p.Held.IsZero() {
 		t.line("# ", heldMark, p.Held.UTC().Format(time.RFC3339), `, until "wg-apply accept"`)
 	}

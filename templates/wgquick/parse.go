@@ -91,7 +91,7 @@ func (r *reading) read(file checked) error {
 			r.Interface.Line = s.line
 		}
 		if s.name == "Peer" {
-			r.Peers = append(r.Peers, Peer{Origin: s.over.origin, Held: s.over.held, Unjudged: s.over.unjudged, Line: s.line})
+			r.Peers = append(r.Peers, Peer{Origin: s.over.origin, Hub: s.over.hub, Held: s.over.held, Unjudged: s.over.unjudged, Line: s.line})
 		}
 		if err := r.readSection(s, named[i]); err != nil {
 			return err

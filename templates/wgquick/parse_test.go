@@ -66,6 +66,7 @@ func accepted(t testing.TB) map[string]acceptedFile {
 		"an origin inside a peer":            {"[Peer]\n# origin: Node/a\nPublicKey = %B%\n", peer(wgquick.Peer{})},
 		"origins that are none":              {"[Interface]\n# origin: Node\n# origin: /a\n# origin: a/\n# origin: a/b c d\n# held: since yesterday\n# held: since 0000-01-01T00:00:00+01:00\n[Peer]\nPublicKey = %B%\n", peer(wgquick.Peer{})},
 		"held":                               {"[Interface]\n# held: since 2026-11-21T23:00:00.5+01:00, until somebody says so\n[Peer]\nPublicKey = %B%\n", peer(wgquick.Peer{Held: time.Date(2026, 11, 21, 22, 0, 0, 0, time.UTC)})},
+		"a hub":                              {"[Interface]\n# hub: x\n[Peer]\nPublicKey = %B%\n", peer(wgquick.Peer{Hub: true})},
 		"came while a name had no address":   {"[Interface]\n# came while a name had no address: 10.0.0.0/8, fd00::/8\n# came while a name had no address: soon\n[Peer]\nPublicKey = %B%\n", peer(wgquick.Peer{Unjudged: prefixes("10.0.0.0/8", "fd00::/8")})},
 		"refused":                            {"[Interface]\n# refused: not here\n[Peer]\nPublicKey = %B%\n# a\n# refused: x y\n\n# refused:  z\n", &wgquick.Config{Peers: []wgquick.Peer{{PublicKey: public(t, keyB)}}, Refused: []string{"x y", " z"}}},
 		"comments that reverse text":         {"# \u202eabc\n# \x1b[31m\n# ok\n[Interface]\n", &wgquick.Config{Head: []string{"ok"}}},

@@ -6,7 +6,7 @@ import (
 )
 
 // SameMeaning reports whether c and o ask for the same interface and the same peers, in the same order.
-// Comments (Head, Refused, Origin, Held, Unjudged), the end mark and line numbers have no part in that.
+// Comments (Head, Refused, Origin, Hub, Held, Unjudged), the end mark and line numbers have no part in that.
 func (c *Config) SameMeaning(o *Config) bool {
 	return c.Interface.same(&o.Interface) &&
 		slices.EqualFunc(c.Peers, o.Peers, func(a, b Peer) bool { return a.SameMeaning(&b) })
@@ -66,5 +66,5 @@ func (p *Peer) SameMeaning(o *Peer) bool {
 
 // same is SameMeaning, and the same comments.
 func (p *Peer) same(o *Peer) bool {
-	return p.SameMeaning(o) && p.Origin == o.Origin && p.Held.Equal(o.Held) && slices.Equal(p.Unjudged, o.Unjudged)
+	return p.SameMeaning(o) && p.Origin == o.Origin && p.Hub == o.Hub && p.Held.Equal(o.Held) && slices.Equal(p.Unjudged, o.Unjudged)
 }

@@ -11,7 +11,7 @@ import (
 
 // A field that somebody adds and forgets in SameMeaning fails here.
 func TestSameMeaningLooksAtEveryField(t *testing.T) {
-	comments := map[string]bool{"Head": true, "Refused": true, "End": true, "Origin": true, "Held": true, "Unjudged": true, "Line": true}
+	comments := map[string]bool{"Head": true, "Refused": true, "End": true, "Origin": true, "Hub": true, "Held": true, "Unjudged": true, "Line": true}
 	check := func(field string, c *wgquick.Config) {
 		if got, want := full(t).SameMeaning(c), comments[field]; got != want {
 			t.Errorf("with another %s: %v, want %v", field, got, want)
