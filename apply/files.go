@@ -169,7 +169,7 @@ type draft struct {
 	want    plan.Desired // what it means
 	held    []Held
 	why     string   // of held; empty: nothing is held anew
-	refused []string // what the machine cannot have, and is left out
+	refused []string // what the machine cannot have, or nobody can, and is left out
 	b       []byte   // config as a file; nil: not written down yet
 	accepts bool     // something that was held goes
 	keeps   error    // why nothing goes otherwise; nil: it may
@@ -225,14 +225,16 @@ func (f *files) next(key wgquick.SecretKey, was *wgquick.Config, seen []Held, ke
 	if g.Past, err = f.past.at(f.inForce.hash, f.uptime()); err != nil {
 		d.keeps = unrecorded{err}
 	}
+	proposal, refused := butOurselves(f.proposal.config, base.Interface.PrivateKey)
+	d.refused = faultLines(inFile(f.proposalPath, refused))
 	if len(seen) > 0 {
-		if base, d.accepts = accepted(base, f.proposal.config, seen); d.accepts {
+		if base, d.accepts = accepted(base, proposal, seen); d.accepts {
 			g.Past = nil
 		}
 	}
 	d.was = append(slices.Clip(g.Past), base.Peers)
 	g.Keep, g.Now = d.keeps != nil, f.now()
-	d.config, d.held, d.why, err = Promote(base, f.proposal.config, g)
+	d.config, d.held, d.why, err = Promote(base, proposal, g)
 	if err != nil {
 		return nil, err
 	}

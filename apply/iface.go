@@ -356,7 +356,7 @@ func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, seen []Held, k
 	if err != nil {
 		return nil, err
 	}
-	next.config, next.want, next.refused = most.Config, most.Want, faultLines(most.Refused)
+	next.config, next.want, next.refused = most.Config, most.Want, append(next.refused, faultLines(most.Refused)...)
 	if len(most.Refused) > 0 {
 		next.letGo(i.files.proposalPath)
 	}

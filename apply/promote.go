@@ -113,6 +113,24 @@ func Promote(inForce, proposal *wgquick.Config, g Guard) (next *wgquick.Config, 
 	return next, hold(next, rs, since), why, nil
 }
 
+// butOurselves is a proposal without the peer that has our own key, if there is one: the kernel leaves it out without a
+// word. What that lists is then nobody's, and is measured so.
+func butOurselves(proposal *wgquick.Config, key wgquick.SecretKey) (*wgquick.Config, wgquick.Faults) {
+	if key.IsZero() {
+		return proposal, nil
+	}
+	own := key.Public()
+	at := slices.IndexFunc(proposal.Peers, func(p wgquick.Peer) bool { return p.PublicKey == own })
+	if at < 0 {
+		return proposal, nil
+	}
+	we := proposal.Peers[at]
+	left := *proposal
+	left.Peers = slices.Concat(proposal.Peers[:at], proposal.Peers[at+1:])
+	return &left, wgquick.Faults{{Line: we.Line, Section: "Peer", Peer: cmp.Or(we.Origin.Name, own.String()), Key: "PublicKey",
+		Msg: "the key of this interface itself: no device takes it as a peer"}}
+}
+
 // removal is what a proposal takes away from one peer in force.
 type removal struct {
 	peer     wgquick.Peer

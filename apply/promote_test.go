@@ -408,3 +408,39 @@ func TestAFileThatIsTooLargeIsNotWritten(t *testing.T) {
 		t.Errorf("a million lines: %v", err)
 	}
 }
+
+// What a peer with our own key lists is nobody's: no device takes it. So a proposal takes it away from whoever has it.
+func TestOurOwnKeyHoldsNothing(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), renderedOf(t, peers(1, 8)...))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	bare := peers(1, 8)
+	ourselves := wgquick.Peer{PublicKey: i.status.PublicKey, Origin: wgquick.Origin{Kind: "Node", Name: "liar"}}
+	for n := range bare {
+		ourselves.AllowedIPs = append(ourselves.AllowedIPs, bare[n].AllowedIPs...)
+		bare[n].AllowedIPs = nil
+	}
+	renamed := slices.Concat(peers(1, 4), []wgquick.Peer{ourselves})
+	for n := range renamed[:4] {
+		renamed[n].AllowedIPs = nil
+	}
+	for name, proposed := range map[string][]wgquick.Peer{
+		"all prefixes": append(slices.Clone(bare), ourselves), "half of the peers": renamed, "it alone": {ourselves},
+	} {
+		h.write(t, h.proposal("wg0"), renderedOf(t, proposed...))
+		h.look(t, i, true)
+		h.look(t, i, true)
+		s := h.status(t, "wg0")
+		if routes := h.routes("wg0"); len(routes) != 8 || h.kernel.peers("wg0") != 8 || len(s.Held) != 8 {
+			t.Errorf("%s: %d peers with %q, held: %v", name, h.kernel.peers("wg0"), routes, s.Held)
+		}
+		if len(s.Refused) != 1 || !strings.Contains(s.Refused[0], "[Peer] liar: PublicKey: the key of this interface itself") {
+			t.Errorf("%s: refused: %q", name, s.Refused)
+		}
+	}
+	h.write(t, h.proposal("wg0"), renderedOf(t, peers(1, 8)...))
+	if h.look(t, i, true); len(h.status(t, "wg0").Held)+len(h.status(t, "wg0").Refused) > 0 {
+		t.Errorf("%+v", h.status(t, "wg0"))
+	}
+}
