@@ -27,8 +27,8 @@ type Kept struct {
 // the file as a whole.
 func WantMost(c *wgquick.Config, iface string, u Underlay, keep Kept) (Most, error) {
 	m := Most{Config: c}
-	for { // a prefix that goes may leave what it covered to a wider one
-		want, found := read(m.Config, iface, u, keep)
+	for round := 1; ; round++ { // a prefix that goes may leave what it covered to a wider one
+		want, found := read(m.Config, iface, u, keep, round > mostRounds)
 		if len(found) == 0 {
 			m.Want = want
 			slices.SortStableFunc(m.Refused, func(a, b wgquick.Fault) int { return cmp.Compare(a.Line, b.Line) })
@@ -41,6 +41,11 @@ func WantMost(c *wgquick.Config, iface string, u Underlay, keep Kept) (Most, err
 		m.Config = without(m.Config, found, keep)
 	}
 }
+
+// mostRounds is in how many one prefix around an endpoint goes after the other, narrowest first: the peer with that
+// endpoint may go with one of them, and the wider ones stay. Nobody who is honest has as many, and after that they all go,
+// as whoever lies could have one for each bit of an address, and each round is a look at the whole file.
+const mostRounds = 4
 
 // without is c without what is at fault.
 func without(c *wgquick.Config, found []fault, keep Kept) *wgquick.Config {

@@ -120,3 +120,22 @@ func TestWantMostEnds(t *testing.T) {
 		t.Errorf("%d peers left, %d refused, %v", len(most.Config.Peers), len(most.Refused), err)
 	}
 }
+
+// Of what is nested around an endpoint the widest stays, if the peer with the endpoint goes with a narrower one. Where
+// that is nested deeper than mostRounds it goes as well: it is not worth as many rounds.
+func TestWantMostInFewRounds(t *testing.T) {
+	for narrower, left := range map[int]int{0: 1, mostRounds - 1: 1, mostRounds: 0, 20: 0} {
+		at := netip.MustParseAddr("192.0.2.1")
+		liar := wgquick.Peer{PublicKey: wgquick.PublicKey{1}, Endpoint: wgquick.Endpoint{Host: at.String(), Port: 1}}
+		around := func(bits int) []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(at, bits).Masked()} }
+		liar.AllowedIPs = around(31 - narrower)
+		c := &wgquick.Config{Peers: []wgquick.Peer{liar, {PublicKey: wgquick.PublicKey{2}, AllowedIPs: around(8)}}}
+		for n := range narrower {
+			c.Peers = append(c.Peers, wgquick.Peer{PublicKey: wgquick.PublicKey{3, byte(n)}, AllowedIPs: around(31 - n)})
+		}
+		most, err := WantMost(c, "wg0", Underlay{}, Kept{})
+		if err != nil || len(most.Config.Peers) != left {
+			t.Errorf("%d narrower: %d peers left, want %d: %v", narrower, len(most.Config.Peers), left, err)
+		}
+	}
+}

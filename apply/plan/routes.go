@@ -180,3 +180,11 @@ func (t *routeTable) longest(p netip.Prefix) (netip.Prefix, bool) {
 	}
 	return netip.Prefix{}, false
 }
+
+// wider returns the longest prefix that covers p and is not p.
+func (t *routeTable) wider(p netip.Prefix) (netip.Prefix, bool) {
+	if p.Bits() == 0 {
+		return netip.Prefix{}, false
+	}
+	return t.longest(netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked())
+}

@@ -29,7 +29,7 @@ const (
 //
 // An endpoint that is a name and not resolved yet counts for nothing: not for the MTU, not as a conflict.
 func Want(c *wgquick.Config, iface string, u Underlay) (Desired, error) {
-	w, found := read(c, iface, u, Kept{})
+	w, found := read(c, iface, u, Kept{}, false)
 	switch {
 	case len(found) == 0:
 		return w, nil
@@ -39,9 +39,10 @@ func Want(c *wgquick.Config, iface string, u Underlay) (Desired, error) {
 	return w, inOrderOfLines(found)
 }
 
-// read gives a file the meaning that it would have without its faults.
-func read(c *wgquick.Config, iface string, u Underlay, keep Kept) (Desired, []fault) {
-	r := reader{file: iface + ".conf", config: c, underlay: u, keep: keep}
+// read gives a file the meaning that it would have without its faults. Of the prefixes that hold one endpoint the
+// narrowest is at fault, as it is where the kernel would send the packets; all of them if deep is set.
+func read(c *wgquick.Config, iface string, u Underlay, keep Kept, deep bool) (Desired, []fault) {
+	r := reader{file: iface + ".conf", config: c, underlay: u, keep: keep, deep: deep}
 	w := Desired{
 		Interface:  iface,
 		ListenPort: c.Interface.ListenPort,
@@ -86,6 +87,7 @@ type reader struct {
 	config   *wgquick.Config
 	underlay Underlay
 	keep     Kept
+	deep     bool
 	owner    map[netip.Prefix]int // of an allowed prefix: index in config.Peers
 	faults   []fault
 }
@@ -350,27 +352,30 @@ func (r *reader) swallowed(w Desired) {
 			continue
 		}
 		host := hostPrefix(p.Endpoint.Addr())
-		in, ok := ours.longest(host)
-		if !ok || blamed[in] {
-			continue
-		}
-		if out, ok := theirs.longest(host); ok &&
-			(out.Bits() > in.Bits() || out.Bits() == in.Bits() && theirs.metric[out] <= ours.metric[in]) {
-			continue
-		}
+		out, known := theirs.longest(host)
 		who := cmp.Or(p.Name, p.PublicKey.String())
-		switch _, ok := r.owner[in]; {
-		case r.keep.Prefixes[in]:
-			r.faults = append(r.faults, fault{peer: p.PublicKey, Fault: wgquick.Fault{
-				File: r.file, Line: line()[p.PublicKey], Section: "Peer", Peer: who, Key: "Endpoint",
-				Msg: fmt.Sprintf("%q: lies in %s, which was there before, and no narrower route leads there outside of %s", p.Endpoint, in, w.Interface),
-			}})
-		case ok:
-			blamed[in] = true
-			r.prefixFault(in, "holds the endpoint %s of %s, and no narrower route leads there outside of %s", p.Endpoint, who, w.Interface)
-		default:
-			r.interfaceFault("Address", "the subnet %s holds the endpoint %s of %s, and no narrower route leads there outside of %s", in, p.Endpoint, who, w.Interface)
-			r.faults[len(r.faults)-1].peer = p.PublicKey
+		for in, ok := ours.longest(host); ok; in, ok = ours.wider(in) {
+			if known && (out.Bits() > in.Bits() || out.Bits() == in.Bits() && theirs.metric[out] <= ours.metric[in]) {
+				break
+			}
+			_, claimed := r.owner[in]
+			switch {
+			case blamed[in]:
+			case r.keep.Prefixes[in]:
+				r.faults = append(r.faults, fault{peer: p.PublicKey, Fault: wgquick.Fault{
+					File: r.file, Line: line()[p.PublicKey], Section: "Peer", Peer: who, Key: "Endpoint",
+					Msg: fmt.Sprintf("%q: lies in %s, which was there before, and no narrower route leads there outside of %s", p.Endpoint, in, w.Interface),
+				}})
+			case claimed:
+				blamed[in] = true
+				r.prefixFault(in, "holds the endpoint %s of %s, and no narrower route leads there outside of %s", p.Endpoint, who, w.Interface)
+			default:
+				r.interfaceFault("Address", "the subnet %s holds the endpoint %s of %s, and no narrower route leads there outside of %s", in, p.Endpoint, who, w.Interface)
+				r.faults[len(r.faults)-1].peer = p.PublicKey
+			}
+			if !r.deep || !claimed || r.keep.Prefixes[in] {
+				break // the next wider one is none, unless that goes
+			}
 		}
 	}
 }
