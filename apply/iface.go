@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -29,6 +31,8 @@ type iface struct {
 	names *names
 	wait  time.Duration // for the first answers about names; zero: a look goes on without them
 	quiet silence
+
+	othersUp func() bool // the files in force of other interfaces are in effect, as far as they can be
 
 	status   status.Status // as it was last to be written, by us, or was by another command
 	written  fs.FileInfo   // of the status file then; nil: not read or written yet
@@ -81,13 +85,14 @@ type look struct {
 func (c Config) newIface(name string, wake func()) *iface {
 	files := c.files(name)
 	i := &iface{
-		Config: c,
-		name:   name,
-		log:    c.Log.With("iface", name),
-		files:  files,
-		names:  &names{file: files.path, lookup: c.lookup(), wake: wake},
-		quiet:  silence{},
-		status: status.Status{Interface: name},
+		Config:   c,
+		name:     name,
+		log:      c.Log.With("iface", name),
+		files:    files,
+		names:    &names{file: files.path, lookup: c.lookup(), wake: wake},
+		quiet:    silence{},
+		othersUp: func() bool { return true },
+		status:   status.Status{Interface: name},
 	}
 	i.voice = newVoice(i.log, c.now)
 	i.remembered()
@@ -289,6 +294,10 @@ func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey, dev
 	case f.inForce.config != nil && i.wait == 0 && unanswered > 0:
 		// In seconds it will show whether a claim swallows the peer with that name. Until then what works stays.
 		l.again = cmp.Or(min(l.again, unanswered), unanswered)
+	case f.inForce.config != nil && !i.othersUp():
+		// What is in force comes up first, everywhere: no claim that was refused for a route of another interface is to
+		// have it for being quicker at a boot.
+		l.again = cmp.Or(min(l.again, othersCheck), othersCheck)
 	case f.proposal.config == nil, i.promoted.err != nil, !now.again(i.promoted), device && leftOut > 0:
 		i.promoted = i.tryPromote(ctx, key, now, nil)
 	}
@@ -345,10 +354,30 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 	return now
 }
 
+// portIsFree says which port of next, if it is another one than that in force, somebody else has: at the next boot we
+// might be quicker, and an interface that a person made would lack it. One that we may not ask for is let pass.
+func (i *iface) portIsFree(next *wgquick.Config) error {
+	port, was := next.Interface.ListenPort, i.files.inForce.config
+	if port == 0 || was == nil || was.Interface.ListenPort == port {
+		return nil
+	}
+	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s: [Interface]: ListenPort: %d: not taken: another socket has it", i.files.proposalPath, port)
+	}
+	if err == nil {
+		_ = c.Close()
+	}
+	return nil
+}
+
 // draft drafts the next file in force, as next does. What the machine cannot have is left out of it.
 func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, seen []Held, keeps error) (*draft, error) {
 	next, err := i.files.next(key, i.was, seen, keeps)
 	if err != nil || next == nil {
+		return nil, err
+	}
+	if err := i.portIsFree(next.config); err != nil {
 		return nil, err
 	}
 	resolved, unknown := i.names.resolved(next.config)

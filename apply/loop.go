@@ -23,6 +23,7 @@ type Daemon struct {
 	Config
 	only []string // interfaces; none: all that there are, also those that come later
 
+	began time.Time // when Run did
 	mu    sync.Mutex
 	loops []*loop // by name
 	found bool    // the interfaces have been looked for
@@ -44,7 +45,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.moved = files.Moved
+	d.moved, d.began = files.Moved, time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -110,6 +111,7 @@ func (d *Daemon) discover(ctx context.Context, running *sync.WaitGroup) (err err
 			continue
 		}
 		l := newLoop(d.Config, name)
+		l.iface.othersUp = func() bool { return d.up(name) }
 		d.loops = slices.Insert(d.loops, at, l)
 		running.Go(func() { l.run(ctx, d.tell) })
 	}
@@ -123,6 +125,12 @@ func (d *Daemon) all() []*loop {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.loops)
+}
+
+// up reports whether all interfaces but one have been looked at. One that hangs is not waited for without an end.
+func (d *Daemon) up(but string) bool {
+	waits := func(l *loop) bool { return l.iface.name != but && !l.state().looked }
+	return time.Since(d.began) > othersWait || !slices.ContainsFunc(d.all(), waits)
 }
 
 func (d *Daemon) concerns(iface string) bool {
@@ -287,6 +295,13 @@ const (
 	airing   = 4                      // looks that found nothing to do, until memory is given back all the same
 	patience = 5                      // repairs, before somebody is taken to be undoing them
 	truce    = 10                     // times as long as a repair took, until the next one then
+)
+
+// othersWait is how long after the start a proposal waits for other interfaces that have not been looked at, and how often
+// it is seen whether they have.
+const (
+	othersWait  = 10 * time.Second
+	othersCheck = 100 * time.Millisecond
 )
 
 // lockWait is how long another wg-apply may hold an interface.

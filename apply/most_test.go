@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -351,4 +352,55 @@ func TestAClaimThatSwallowsANamedEndpoint(t *testing.T) {
 			t.Errorf("%v\n%s", err, sent)
 		}
 	})
+}
+
+// What was refused because another interface has it is not had by being quicker at the next boot. Nor is its port.
+func TestABootGivesNobodyWhatAnotherHas(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.inForce("wg1"), byHand(t, peer(9)))
+	h.write(t, h.proposal("wg0"), renderedOf(t, peer(1)))
+	must(t, h.Once(t.Context(), "wg0"))
+	h.write(t, h.proposal("wg0"), renderedOf(t, peer(1), peer(9)))
+	must(t, h.kernel.Delete(t.Context(), "wg0"))
+
+	slow := make(chan struct{})
+	h.kernel.hang = map[string]chan struct{}{"wg1": slow}
+	h.run(t)
+	h.eventually(t, "what is in force is up", func() bool { return h.kernel.peers("wg0") == 1 })
+	h.eventually(t, "it is looked at again and again", func() bool {
+		h.kernel.mu.Lock()
+		defer h.kernel.mu.Unlock()
+		return h.kernel.looked["wg0"] > 4
+	})
+	h.kernel.mu.Lock()
+	h.kernel.around.Routes = []plan.Route{docker(9)}
+	h.kernel.mu.Unlock()
+	close(slow)
+	h.eventually(t, "the claim is refused", func() bool { return len(h.status(t, "wg0").Refused) == 1 })
+	if h.inForceHas(t, 9) || h.kernel.peers("wg1") != 1 {
+		t.Error("it has what wg1 has")
+	}
+}
+
+func TestAPortThatAnotherHas(t *testing.T) {
+	h := newHouse(t, "wg0")
+	taken, err := net.ListenUDP("udp", nil)
+	must(t, err)
+	port := uint16(taken.LocalAddr().(*net.UDPAddr).Port)
+	h.write(t, h.proposal("wg0"), renderedOf(t, peer(1)))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	c := proposal(peer(1), peer(2))
+	c.Head, c.Interface.ListenPort = []string{wgquick.ProposalHead}, port
+	b, err := c.Marshal()
+	must(t, err)
+	h.write(t, h.proposal("wg0"), string(b))
+	h.look(t, i, true)
+	if s := h.status(t, "wg0"); len(s.Refused) != 1 || !strings.Contains(s.Refused[0], "another socket has it") || h.kernel.peers("wg0") != 1 {
+		t.Errorf("%d peers, refused: %q", h.kernel.peers("wg0"), s.Refused)
+	}
+	must(t, taken.Close())
+	if h.look(t, i, true); h.kernel.peers("wg0") != 2 || len(h.status(t, "wg0").Refused) != 0 {
+		t.Errorf("it is free: %d peers, refused: %q", h.kernel.peers("wg0"), h.status(t, "wg0").Refused)
+	}
 }

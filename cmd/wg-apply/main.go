@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -137,7 +138,8 @@ func (p *program) open() (*kernel.System, error) {
 	return k, nil
 }
 
-// interfaces are those of the command line, or all that there are.
+// interfaces are those of the command line, or all that there are: those with a proposal last, so that none gets what is in
+// force elsewhere.
 func (p *program) interfaces(args []string) ([]string, error) {
 	if len(args) > 0 {
 		return args, nil
@@ -147,6 +149,9 @@ func (p *program) interfaces(args []string) ([]string, error) {
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("%s: no *.conf here, and no --proposed", p.Dir)
 	}
+	slices.SortStableFunc(all, func(a, b string) int {
+		return cmp.Compare(slices.Index(p.Proposed, a), slices.Index(p.Proposed, b))
+	})
 	return all, err
 }
 
