@@ -147,7 +147,10 @@ func parse(path string, b []byte, r *wgquick.Reader) (*wgquick.Config, error) {
 // discreetly is peers without the names that are none: whoever writes a file by hand may put a key anywhere, and a
 // peer's name is shown everywhere.
 func discreetly(peers []wgquick.Peer) []wgquick.Peer {
-	none := func(p wgquick.Peer) bool { return p.Origin.Name != "" && wgquick.Shown(p.Origin.Name) != p.Origin.Name }
+	none := func(p wgquick.Peer) bool {
+		o := p.Origin // a key with a slash in it is cut in two
+		return wgquick.Shown(o.Kind) != o.Kind || wgquick.Shown(o.Name) != o.Name
+	}
 	if !slices.ContainsFunc(peers, none) {
 		return peers
 	}

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"wg-kube/templates/wgquick"
 )
 
 // An editor or a full disk can leave a file with nothing in it, or with its first lines gone.
@@ -47,5 +49,23 @@ func TestCheckOfAFragment(t *testing.T) {
 	}
 	if err := Check(dir+"bad.conf", false); err == nil || !strings.Contains(err.Error(), "bad.conf:1: ") {
 		t.Errorf("a fragment with an interface: %v", err)
+	}
+}
+
+// A key that stands where an origin does may be cut at its slash, wherever that is.
+func TestNoKeyBecomesAName(t *testing.T) {
+	const base64 = "ABcdEFgh0123ijKLmnOP4567qrSTuvWX89abYZcdEFg="
+	for at := 1; at < len(base64)-1; at++ {
+		file := byHand(t) + "# origin: " + base64[:at] + "/" + base64[at+1:] + "\n[Peer]\nPublicKey = " + key(1).String() + "\n"
+		c, err := parse("wg0.conf", []byte(file), new(wgquick.Reader))
+		if err != nil || c.Peers[0].Origin != (wgquick.Origin{}) {
+			t.Errorf("%d: %v, %v", at, c.Peers[0].Origin, err)
+		}
+	}
+	for _, is := range []string{"Node/spoke-number-12", "WireGuardPeer/worker.eu-west-1.example.org"} {
+		c, err := parse("wg0.conf", []byte(byHand(t)+"# origin: "+is+"\n[Peer]\nPublicKey = "+key(1).String()+"\n"), new(wgquick.Reader))
+		if err != nil || c.Peers[0].Origin.String() != is {
+			t.Errorf("%s: %v, %v", is, c.Peers[0].Origin, err)
+		}
 	}
 }
