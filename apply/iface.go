@@ -354,21 +354,22 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 	return now
 }
 
-// portIsFree says which port of next, if it is another one than that in force, somebody else has: at the next boot we
-// might be quicker, and an interface that a person made would lack it. One that we may not ask for is let pass.
-func (i *iface) portIsFree(next *wgquick.Config) error {
-	port, was := next.Interface.ListenPort, i.files.inForce.config
+// keepPort leaves the port in force in next, if somebody else has the one that is proposed: at the next boot we might be
+// quicker, and an interface that a person made would lack it. One that we may not ask for is let pass.
+func (i *iface) keepPort(next *draft) {
+	port, was := next.config.Interface.ListenPort, i.files.inForce.config
 	if port == 0 || was == nil || was.Interface.ListenPort == port {
-		return nil
+		return
 	}
 	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s: [Interface]: ListenPort: %d: not taken: another socket has it", i.files.proposalPath, port)
-	}
-	if err == nil {
+	switch {
+	case err == nil:
 		_ = c.Close()
+	case errors.Is(err, syscall.EADDRINUSE):
+		next.config.Interface.ListenPort = was.Interface.ListenPort
+		next.refused = append(next.refused, wgquick.Fault{File: i.files.proposalPath, Line: next.config.Interface.Line,
+			Section: "Interface", Key: "ListenPort", Msg: fmt.Sprintf("%d: another socket has it; the one in force stays", port)}.Error())
 	}
-	return nil
 }
 
 // draft drafts the next file in force, as next does. What the machine cannot have is left out of it.
@@ -377,9 +378,7 @@ func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, seen []Held, k
 	if err != nil || next == nil {
 		return nil, err
 	}
-	if err := i.portIsFree(next.config); err != nil {
-		return nil, err
-	}
+	i.keepPort(next)
 	resolved, unknown := i.names.resolved(next.config)
 	most, err := i.means(ctx, next.config, next.was, resolved, i.files.proposalPath)
 	if err != nil {

@@ -396,11 +396,11 @@ func TestAPortThatAnotherHas(t *testing.T) {
 	must(t, err)
 	h.write(t, h.proposal("wg0"), string(b))
 	h.look(t, i, true)
-	if s := h.status(t, "wg0"); len(s.Refused) != 1 || !strings.Contains(s.Refused[0], "another socket has it") || h.kernel.peers("wg0") != 1 {
+	if s := h.status(t, "wg0"); len(s.Refused) != 1 || !strings.Contains(s.Refused[0], "another socket has it") || h.kernel.peers("wg0") != 2 || i.files.inForce.config.Interface.ListenPort == port {
 		t.Errorf("%d peers, refused: %q", h.kernel.peers("wg0"), s.Refused)
 	}
 	must(t, taken.Close())
-	if h.look(t, i, true); h.kernel.peers("wg0") != 2 || len(h.status(t, "wg0").Refused) != 0 {
-		t.Errorf("it is free: %d peers, refused: %q", h.kernel.peers("wg0"), h.status(t, "wg0").Refused)
+	if h.look(t, i, true); i.files.inForce.config.Interface.ListenPort != port || len(h.status(t, "wg0").Refused) != 0 {
+		t.Errorf("it is free: %d, refused: %q", i.files.inForce.config.Interface.ListenPort, h.status(t, "wg0").Refused)
 	}
 }
