@@ -133,8 +133,6 @@ func (f *Files[T]) scan(now time.Time) (again time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	paths, err := f.list()
-	f.report(f.Path, err)
-
 	changed, unread, failed := false, false, err != nil
 	there := map[string]bool{}
 	for _, path := range paths {
@@ -145,6 +143,11 @@ func (f *Files[T]) scan(now time.Time) (again time.Duration) {
 		unread = unread || one == nil
 		failed = failed || one != nil && one.Err != nil && one.version == none
 		again = sooner(again, wait)
+	}
+	if one := f.files[f.Path]; one != nil && err == nil { // not a folder: there is nothing to say beside what is said of it
+		f.report(f.Path, one.Err)
+	} else {
+		f.report(f.Path, err)
 	}
 	if err == nil {
 		for path, one := range f.files {

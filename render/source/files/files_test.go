@@ -221,6 +221,34 @@ func TestBrokenFileKeepsItsLastValue(t *testing.T) {
 	}
 }
 
+// So it is where the path is that of a file, whatever else happens in its folder.
+func TestAFaultOfOneFileIsReportedOnce(t *testing.T) {
+	path := t.TempDir() + "/a.conf"
+	d := watching(t, path, nil)
+	for _, tt := range []struct {
+		content, state string
+		faults         int
+	}{
+		{"bad", "a.conf=(bad)", 1},
+		{strings.Repeat("x", 1001), "a.conf=(" + path + ": larger than 1000 bytes)", 1},
+		{"A", "a.conf=A", 0},
+	} {
+		write(t, path, tt.content)
+		d.becomes(tt.state, "", "...")
+		for range 3 {
+			d.files.scan(time.Now())
+		}
+		if got := d.files.Faults(); got != tt.faults {
+			t.Errorf("%s: %d faults are counted", tt.state, got)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if diff := cmp.Diff([]string{"a.conf: bad", "a.conf: " + path + ": larger than 1000 bytes", "a.conf: <nil>"}, d.reports); diff != "" {
+		t.Errorf("reports (-want +got):\n%s", diff)
+	}
+}
+
 func TestFileThatIsNone(t *testing.T) {
 	for name, tc := range map[string]struct {
 		make func(path string) error
