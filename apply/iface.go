@@ -111,10 +111,12 @@ func (i *iface) look(ctx context.Context, device bool) look {
 	defer cancel()
 	unlock, err := lock(waiting, i.lockFile(i.name))
 	if err != nil {
+		l := look{status: i.status, early: true}
+		l.fail(err)
 		if !i.silent && ctx.Err() == nil {
-			i.log.Error("nothing is done", "err", err)
+			i.voice.say(l.status, nil)
 		}
-		return look{status: i.status, early: true, err: err}
+		return l
 	}
 	defer unlock()
 	i.tidy()

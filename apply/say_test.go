@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,34 @@ func TestFirstStartIsNoWarning(t *testing.T) {
 				t.Errorf("a normal state is no warning:\n%s", log)
 			}
 		})
+	}
+}
+
+// A folder that is gone keeps everything from being done. That is a fault like any other: told, counted, and said once.
+func TestALockThatCannotBeHadIsToldOnce(t *testing.T) {
+	h := newHouse(t)
+	h.write(t, h.inForce("wg0"), byHand(t, peer(1)))
+	l := newLoop(h.Config, "wg0")
+	for l.state().last.steps == 0 { // until the file is quiet
+		l.look(t.Context(), true)
+	}
+	h.log.Take()
+	must(t, os.Rename(h.RunDir, h.RunDir+".old"))
+	for range 3 {
+		if got := l.look(t.Context(), true); got.err == nil {
+			t.Fatal("no failure")
+		}
+	}
+	if log := h.log.Take(); strings.Count(log, "wg0.lock: no such file or directory") != 1 {
+		t.Errorf("not said once:\n%s", log)
+	}
+	if line := l.state().line(); !strings.HasPrefix(line, "error: ") {
+		t.Errorf("the state is %q", line)
+	}
+	must(t, os.Rename(h.RunDir+".old", h.RunDir))
+	l.look(t.Context(), true)
+	if log, line := h.log.Take(), l.state().line(); log != "" || line != "1 peer" {
+		t.Errorf("when it is back: %q\n%s", line, log)
 	}
 }
 
