@@ -7,11 +7,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -87,32 +90,51 @@ func serve(ctx context.Context, iface string, mtu int, log *slog.Logger) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	defer os.Remove(socketOf(iface))
-	defer uapi.Close()
+	defer func() { _ = uapi.Close() }()
 
-	failed := make(chan error, 1)
-	go func() {
+	answer := func(l net.Listener) {
 		for {
-			c, err := uapi.Accept()
-			if err != nil {
-				failed <- err
+			c, err := l.Accept()
+			switch {
+			case err == nil:
+				go dev.IpcHandle(c)
+			case errors.Is(err, net.ErrClosed):
 				return
+			default: // such as too many open files: no reason to let the tunnel go
+				trouble.warn(fmt.Sprintf("socket: %v", err))
+				time.Sleep(100 * time.Millisecond)
 			}
-			go dev.IpcHandle(c)
 		}
-	}()
+	}
+	go answer(uapi)
 	log.Info("ready", "pid", unix.Getpid())
 	// A service manager that does not listen is no reason to fail.
 	_, _ = daemon.SdNotify(true, daemon.SdNotifyReady)
 
-	select {
-	case <-ctx.Done():
-		log.Info("told to end")
-		return nil
-	case <-dev.Wait():
-		log.Info("the link is gone")
-		return nil
-	case err := <-failed:
-		return fmt.Errorf("socket: %w", err)
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			log.Info("told to end")
+			return nil
+		case <-dev.Wait():
+			log.Info("the link is gone")
+			return nil
+		case <-look.C: // without its socket nobody could ever say anything to the device again
+			if _, err := os.Lstat(socketOf(iface)); !errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			anew, err := listen(iface)
+			if err != nil {
+				trouble.warn(fmt.Sprintf("the socket is gone: %v", err))
+				continue
+			}
+			log.Warn("the socket was gone, and is made anew")
+			_ = uapi.Close()
+			uapi = anew
+			go answer(uapi)
+		}
 	}
 }
 

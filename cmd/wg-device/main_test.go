@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"wg-kube/internal/lab"
 )
 
@@ -52,6 +54,39 @@ func TestItEndsWithItsLink(t *testing.T) {
 	p := start(t, h)
 	h.Run(t, "ip", "link", "del", "wg0")
 	ended(t, h, p)
+}
+
+func TestItMakesALostSocketAnew(t *testing.T) {
+	h := lab.NewHost(t, "host")
+	p := start(t, h)
+	h.Run(t, "wg", "set", "wg0", "listen-port", "51820")
+	for _, lost := range []string{socket, "/run/wireguard"} {
+		h.Run(t, "rm", "-r", lost)
+		lab.Eventually(t, soon, "the socket", func() bool { return there(h) })
+		if port := h.Run(t, "wg", "show", "wg0", "listen-port"); port != "51820\n" {
+			t.Errorf("without %s: listen port %s", lost, port)
+		}
+	}
+	h.Run(t, "ip", "link", "del", "wg0")
+	ended(t, h, p)
+}
+
+func TestItOutlivesALackOfOpenFiles(t *testing.T) {
+	h := lab.NewHost(t, "host")
+	p := start(t, h)
+	var was, none unix.Rlimit
+	if err := unix.Prlimit(p.Pid, unix.RLIMIT_NOFILE, nil, &was); err != nil {
+		t.Fatal(err)
+	}
+	none.Max = was.Max
+	for _, limit := range []*unix.Rlimit{&none, &was} {
+		if err := unix.Prlimit(p.Pid, unix.RLIMIT_NOFILE, limit, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, code := h.Try("timeout", "0.5", "wg", "show", "wg0"); (code == 0) != (limit == &was) {
+			t.Errorf("with %d open files at most: exit status %d", limit.Cur, code)
+		}
+	}
 }
 
 func ended(t *testing.T, h *lab.Host, p *lab.Process) {
