@@ -128,8 +128,11 @@ func TestClaims(t *testing.T) {
 				`Node/a: allowed-ips "::ffff:10.0.0.2/128": overlaps ::ffff:0.0.0.0/96 (IPv4-mapped)`}},
 		"the API server": {us(Hub), Policy{APIServer: []netip.Addr{netip.MustParseAddr("10.96.0.1")}}, []Node{node("a", "allowed-ips=10.96.0.0/16")},
 			map[string]string{}, []string{`Node/a: allowed-ips "10.96.0.0/16": covers the API server 10.96.0.1`}},
-		"what two hubs lead to": {leads("100.96.4.4/32"), Policy{}, []Node{hub("h", "allowed-ips=100.96.4.4/32"), node("a", "allowed-ips=100.96.4.4")},
+		"what two hubs lead to": {leads("100.96.0.0/16", "100.96.4.4/32"), Policy{}, []Node{hub("h", "allowed-ips=100.96.0.0/16,100.96.4.4/32"), node("a", "allowed-ips=100.96.4.4")},
 			map[string]string{"a": "100.96.4.4/32 at nowhere"}, nil},
+		"what another hub leads to beside its range, and more hosts than one in it": {us(Hub), Policy{}, []Node{
+			hub("h", "allowed-ips=100.96.0.0/16,100.96.8.0/24,100.97.0.1/32"), node("a", "allowed-ips=100.96.8.0/24,100.97.0.1/32")},
+			map[string]string{"a": "100.96.8.0/24,100.97.0.1/32 at nowhere"}, nil},
 		"what another hub has of its own": {us(Hub), Policy{}, []Node{
 			hub("h", "allowed-ips=100.96.0.0/16,100.96.0.9/32", "endpoint=203.0.113.9:51820"), node("a", "allowed-ips=100.96.0.9,203.0.113.9,100.96.4.4")},
 			map[string]string{"a": "100.96.4.4/32 at nowhere"}, []string{
@@ -267,6 +270,8 @@ func TestClaims(t *testing.T) {
 			Address: prefixes("10.96.0.1/32"), AllowedIPs: prefixes("10.0.0.0/8")}, Policy{}, []Node{
 			hub("us", "ip=10.1.0.1"), node("a", "allowed-ips=10.96.0.2/32", "endpoint=10.1.2.3:7")},
 			map[string]string{"a": "10.96.0.2/32 at 10.1.2.3:7 keepalive 25"}, nil},
+		"an endpoint anywhere, where a hub leads to everywhere": {leads("0.0.0.0/0"), Policy{}, []Node{node("a", "allowed-ips=10.1.0.0/24", "endpoint=203.0.113.5:7")},
+			map[string]string{"a": "10.1.0.0/24 at 203.0.113.5:7 keepalive 25"}, nil},
 		"a podCIDR of another is of no meaning outside of a mesh": {us(Hub), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "ip=100.96.1.1")},
 			map[string]string{"a": "100.96.1.1/32 at nowhere"}, nil},
 		"a mesh node at an endpoint of its own pods": {ourMesh(), Policy{}, []Node{node("a", "pods=10.244.1.0/24", "pods=fd44:1::/64", "endpoint=10.244.1.1:1")},
@@ -553,10 +558,12 @@ func TestWhereASpokeIsMet(t *testing.T) {
 		"and has an address inside":                        {now: Snapshot{Nodes: []Node{both}}, want: inside + " " + at + ":51820", told: []string{refused}},
 		"and calls from there":                             {now: Snapshot{Nodes: []Node{both}, Met: met(at)}, before: has("s", at+"/32", inside), want: inside + " " + at + ":51820", told: []string{refused}},
 		"it says so, and has had the address":              {now: Snapshot{Nodes: []Node{named}}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
-		"it says so, and calls from elsewhere":             {now: Snapshot{Nodes: []Node{named}, Met: met("198.51.100.1")}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
-		"it is met inside of what lies behind it":          {now: Snapshot{Nodes: []Node{wide}}, want: "192.0.2.0/24", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.0/24, which this Node claims`}},
-		"a tenant's":                                       {now: Snapshot{Peers: []Peer{phone}}, want: inside + " " + at + ":51820", told: []string{"Secret/ns/s: " + reason("Secret", "allowed-ips")}},
-		"it cannot be read":                                {now: Snapshot{Unread: []string{"Node/s"}}, before: has("s"), want: "", told: []string{"Node/s: it cannot be read; what it had stays"}},
+		"it says so, has had the address, and the owner gives it away": {now: Snapshot{Nodes: []Node{both}, Fragments: []Fragment{{Name: "o", Peers: []wgquick.Peer{{PublicKey: key("o"), AllowedIPs: prefixes(at + "/32")}}}}},
+			before: has("s", at+"/32", inside), want: inside, told: []string{refused, `Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, held by fragment/o`}},
+		"it says so, and calls from elsewhere":    {now: Snapshot{Nodes: []Node{named}, Met: met("198.51.100.1")}, before: has("s", at+"/32"), want: at + "/32", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.23/32, which this Node claims`}},
+		"it is met inside of what lies behind it": {now: Snapshot{Nodes: []Node{wide}}, want: "192.0.2.0/24", told: []string{`Node/s: endpoint "192.0.2.23:51820": lies inside 192.0.2.0/24, which this Node claims`}},
+		"a tenant's":        {now: Snapshot{Peers: []Peer{phone}}, want: inside + " " + at + ":51820", told: []string{"Secret/ns/s: " + reason("Secret", "allowed-ips")}},
+		"it cannot be read": {now: Snapshot{Unread: []string{"Node/s"}}, before: has("s"), want: "", told: []string{"Node/s: it cannot be read; what it had stays"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, rejections := build(t, us(Hub), tc.now, &wgquick.Config{Peers: tc.before}, Policy{Prefix: kubePrefix})
@@ -574,6 +581,30 @@ func TestWhereASpokeIsMet(t *testing.T) {
 				t.Errorf("refused (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestALostEndpointIsInNobodysWay: where a last good endpoint is not granted any more, what it kept its Node from is.
+func TestALostEndpointIsInNobodysWay(t *testing.T) {
+	self, p := ourSite(), Policy{Prefix: kubePrefix}
+	prev, _ := build(t, self, Snapshot{Nodes: []Node{hub("h", "allowed-ips=100.96.0.0/16", "endpoint=10.0.9.9:1")}}, nil, p)
+	self.Address = prefixes("10.0.0.1/16")
+	c, _ := build(t, self, Snapshot{Nodes: []Node{hub("h", "allowed-ips=100.96.0.0/16,10.0.9.0/24", "endpoint=x")}}, prev, p)
+	if diff := cmp.Diff(map[string]string{"h": "10.0.9.0/24,100.96.0.0/16 at nowhere"}, summary(c)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestANeighbourStaysAtItsPort: its endpoint says where it listens, and then nothing that can be read.
+func TestANeighbourStaysAtItsPort(t *testing.T) {
+	p := Policy{Prefix: kubePrefix}
+	at := func(endpoint string) Snapshot {
+		return Snapshot{Nodes: []Node{node("a", "site=lab", "ip=100.96.1.1", "vpc-ip=172.31.0.1", "endpoint="+endpoint)}}
+	}
+	prev, _ := build(t, ourSite(), at("203.0.113.9:999"), nil, p)
+	c, _ := build(t, ourSite(), at("203.0.113.9"), prev, p)
+	if diff := cmp.Diff(map[string]string{"a": "100.96.1.1/32 at 172.31.0.1:999 keepalive 25"}, summary(c)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

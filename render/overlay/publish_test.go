@@ -49,6 +49,8 @@ func TestPublish(t *testing.T) {
 			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
 		"a spoke that knows little": {spoke, own,
 			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
+		"a spoke with a range around its address": {Self{Role: Spoke, Address: prefixes("100.96.0.2/16"), AllowedIPs: prefixes("100.96.0.0/24")}, own,
+			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.0/24"}},
 		"a spoke of no site": {Self{Role: Spoke, Address: prefixes("100.96.0.2/16"), VPCIP: netip.MustParseAddr("172.31.0.9")}, own,
 			map[string]string{"p/peer": "true"}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
 		"a spoke whose label somebody took off": {spoke, taken, map[string]string{}, map[string]string{"p/allowed-ips": "100.96.0.2/32"}},
