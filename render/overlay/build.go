@@ -290,7 +290,7 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 		l.connected = append(l.connected, p.Masked())
 		for _, q := range self.AllowedIPs {
 			underlay := q.Bits() == 0 || slices.ContainsFunc(l.ours, q.Contains)
-			if self.Role == Hub && !underlay && q.Contains(p.Addr()) {
+			if !underlay && q.Contains(p.Addr()) {
 				l.connected = append(l.connected, q.Masked())
 			}
 		}
