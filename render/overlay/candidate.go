@@ -194,26 +194,47 @@ func (j *judge) rejectEndpoint(c *candidate, cause Cause, reason string) {
 	}
 }
 
-// hearPrefixes judges each prefix by itself. As long as an element is malformed nothing is taken away.
+// hearPrefixes judges each prefix by itself.
 func (j *judge) hearPrefixes(c *candidate, s *said) bool {
-	if c.relation == asHub && len(j.self.HubAllowedIPs) > 0 {
+	switch {
+	case c.relation == asHub && len(j.self.HubAllowedIPs) > 0:
 		return true // what goes to a hub is the owner's word
+	case s.allowedIPs != nil:
+	case c.relation == asHub:
+		j.wait(c, AnnotationAllowedIPs, "not set yet")
+		return false
+	case len(c.byDefault()) == 0:
+		what := "InternalIP"
+		if c.relation == mate {
+			what = "podCIDR"
+		}
+		j.wait(c, AnnotationAllowedIPs, "not set, and the Node has no "+what+" yet")
+		return false
 	}
-	var claimed []netip.Prefix
-	var refused []Rejection
-	refuse := func(cause Cause, field, value, reason string) {
-		refused = append(refused, Rejection{Origin: c.origin, Cause: cause, Field: field, Value: value, Reason: reason})
+	claimed, refused := c.claims(s)
+	for _, p := range claimed {
+		switch cause, why := j.ruledOut(c, p); {
+		case why == "":
+			c.wantPrefixes = append(c.wantPrefixes, p)
+		case !c.lastGoodPrefixes[p]:
+			refused = append(refused, Rejection{Origin: c.origin, Cause: cause, Field: c.fieldOf(p), Value: p.String(), Reason: why})
+		}
 	}
-	malformed := false
+	j.rejections = append(j.rejections, fewer(refused)...)
+	j.ownLoop(c)
+	return len(c.wantPrefixes) > 0 || c.mayBeBare()
+}
+
+// claims is what c claims, sorted, and what of that is malformed: as long as an element is, nothing is taken away.
+func (c *candidate) claims(s *said) (claimed []netip.Prefix, malformed []Rejection) {
 	for _, r := range s.allowedIPs {
 		if r.err != nil {
-			malformed = true
-			refuse(Malformed, s.words.allowedIPs, r.raw, r.err.Error())
+			malformed = append(malformed, Rejection{Origin: c.origin, Cause: Malformed, Field: s.words.allowedIPs, Value: r.raw, Reason: r.err.Error()})
 			continue
 		}
 		claimed = append(claimed, r.value)
 	}
-	if malformed && c.last != nil {
+	if malformed != nil && c.last != nil {
 		c.lastGoodPrefixes = make(map[netip.Prefix]bool)
 		for _, p := range c.last.AllowedIPs {
 			if !slices.Contains(claimed, p) {
@@ -222,45 +243,29 @@ func (j *judge) hearPrefixes(c *candidate, s *said) bool {
 			}
 		}
 	}
-	if s.allowedIPs == nil && c.relation == asHub {
-		j.wait(c, AnnotationAllowedIPs, "not set yet")
-		return false
-	}
 	if s.allowedIPs == nil || c.relation == mate {
 		claimed = append(claimed, c.byDefault()...)
 	}
-	if s.allowedIPs == nil && len(claimed) == 0 {
-		what := "InternalIP"
-		if c.relation == mate {
-			what = "podCIDR"
-		}
-		j.wait(c, AnnotationAllowedIPs, "not set, and the Node has no "+what+" yet")
-		return false
-	}
-
 	slices.SortFunc(claimed, netip.Prefix.Compare)
-	for _, p := range slices.Compact(claimed) {
-		cause, why := Never, neverGranted(p, c.origin.Kind)
-		if why == "" && c.relation != asHub {
-			cause, why = Excluded, j.policy.neverAlone(p, c.origin.Kind)
-		}
-		if why == "" && swallows(c, p) {
-			cause, why = Loop, fmt.Sprintf("covers %s, where this %s is reached", c.wantEndpoint.Addr(), c.origin.Kind)
-		}
-		if why == "" && j.meets(c, p) {
-			cause, why = Loop, fmt.Sprintf("this is where the %s is met, outside of the tunnel: claim its address inside by %s",
-				c.origin.Kind, s.words.allowedIPs)
-		}
-		switch {
-		case why == "":
-			c.wantPrefixes = append(c.wantPrefixes, p)
-		case !c.lastGoodPrefixes[p]:
-			refuse(cause, c.fieldOf(p), p.String(), why)
-		}
+	return slices.Compact(claimed), malformed
+}
+
+// ruledOut is why c cannot have p, whatever others hold, "" if it can.
+func (j *judge) ruledOut(c *candidate, p netip.Prefix) (Cause, string) {
+	if why := neverGranted(p, c.origin.Kind); why != "" {
+		return Never, why
 	}
-	j.rejections = append(j.rejections, fewer(refused)...)
-	j.ownLoop(c)
-	return len(c.wantPrefixes) > 0 || c.mayBeBare()
+	if why := j.policy.neverAlone(p, c.origin.Kind); why != "" && c.relation != asHub {
+		return Excluded, why
+	}
+	switch {
+	case swallows(c, p):
+		return Loop, fmt.Sprintf("covers %s, where this %s is reached", c.wantEndpoint.Addr(), c.origin.Kind)
+	case j.meets(c, p):
+		return Loop, fmt.Sprintf("this is where the %s is met, outside of the tunnel: claim its address inside by %s",
+			c.origin.Kind, c.said.words.allowedIPs)
+	}
+	return "", ""
 }
 
 // mayBeBare reports whether c is a peer without any prefix: a hub stands by; and if a spoke that is met at what it claims
