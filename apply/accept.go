@@ -25,6 +25,8 @@ func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 	defer unlock()
 	f := i.files
 	switch {
+	case f.proposal.missing():
+		return nil, fmt.Errorf("%s: there is no such proposal, so nothing of it can be accepted", f.proposalPath)
 	case f.proposal.config == nil:
 		return nil, f.proposal.err
 	case f.inForce.config == nil:

@@ -258,8 +258,16 @@ func TestDown(t *testing.T) {
 
 func TestOnce(t *testing.T) {
 	h := newHouse(t)
-	if err := h.Once(t.Context(), "wg0"); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if err := h.Once(t.Context(), "wg0"); err == nil || !strings.Contains(err.Error(), "no such file; with --proposed wg0") {
 		t.Errorf("without a file: %v", err)
+	}
+	if _, err := h.Accept(t.Context(), "wg0"); err == nil || !strings.Contains(err.Error(), "there is no such proposal") {
+		t.Errorf("without a proposal: %v", err)
+	}
+	waits := h.Config
+	waits.Proposed = []string{"wg0"}
+	if err := waits.Once(t.Context(), "wg0"); err == nil || !strings.Contains(err.Error(), "nor the proposal that would make it") {
+		t.Errorf("without a file and a proposal: %v", err)
 	}
 	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
 	must(t, h.Once(t.Context(), "wg0"))

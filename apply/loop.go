@@ -68,7 +68,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		retrying.Reset()
 	}
-	for discover(); ; {
+	discover()
+	if again == nil && len(d.all()) == 0 {
+		d.Log.Info("nothing to keep yet: there is no *.conf, and no --proposed", "path", d.Dir)
+	}
+	for {
 		select {
 		case <-ctx.Done():
 			return nil

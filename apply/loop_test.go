@@ -183,6 +183,15 @@ func TestDaemonWaitsForItsFolders(t *testing.T) {
 	h.eventually(t, "the proposal is applied", func() bool { return h.kernel.peers("wg0") == 1 })
 }
 
+// A folder that is not the one meant has nothing in it either.
+func TestDaemonSaysThatThereIsNothing(t *testing.T) {
+	h := newHouse(t)
+	h.run(t)
+	h.eventually(t, "it says so", func() bool { return strings.Contains(h.log.String(), "nothing to keep yet") })
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 1)...))
+	h.eventually(t, "a file that comes is applied", func() bool { return h.kernel.peers("wg0") == 1 })
+}
+
 func TestDaemonReadsAFileWhenItIsQuiet(t *testing.T) {
 	h := newHouse(t)
 	h.Settle = 300 * time.Millisecond

@@ -41,7 +41,10 @@ func (c Config) Once(ctx context.Context, name string) error {
 		case len(wrong) > 0:
 			return errors.New(strings.Join(wrong, "\n"))
 		case l.status.InForce == "":
-			return fmt.Errorf("%s: there is no such file, and the interface takes no proposal that there is", i.files.path)
+			if !i.files.takesProposals {
+				return fmt.Errorf("%s: there is no such file; with --proposed %s a proposal would make it", i.files.path, name)
+			}
+			return fmt.Errorf("%s: there is no such file, nor the proposal that would make it: %s", i.files.path, i.files.proposalPath)
 		case l.steps == 0:
 			i.voice.say(l.status, nil)
 			return nil
