@@ -70,7 +70,7 @@ func (l *Loop) look() view {
 	case unsynced != "":
 		v.waits = "the " + unsynced
 	case v.own == nil:
-		v.waits = fmt.Sprintf("Node %s, which is this one", l.Self.Node)
+		v.waits = fmt.Sprintf("Node %s, which is this one by --node-name", l.Self.Node)
 	}
 	return v
 }

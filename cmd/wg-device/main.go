@@ -43,7 +43,12 @@ func command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "wg-device IFACE",
 		Short: "A userspace WireGuard device, until SIGTERM or until its link is deleted",
-		Args:  cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("one interface is wanted")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			iface := args[0]
 			if err := wgquick.CheckName(iface); err != nil {
@@ -72,6 +77,12 @@ func command() *cobra.Command {
 func serve(ctx context.Context, iface string, mtu int, log *slog.Logger) error {
 	link, err := tun.CreateTUN(iface, mtu)
 	if err != nil {
+		if _, none := net.InterfaceByName(iface); none == nil {
+			return errors.New("new link: there is an interface of this name already")
+		}
+		if errors.Is(err, unix.EPERM) {
+			err = fmt.Errorf("%w: it takes CAP_NET_ADMIN", err)
+		}
 		return fmt.Errorf("new link: %w", err)
 	}
 	if name, err := link.Name(); err != nil || name != iface {

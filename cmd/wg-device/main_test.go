@@ -103,7 +103,7 @@ func TestItTakesThePlaceOfADeadOneOnly(t *testing.T) {
 	h := lab.NewHost(t, "host")
 	first := start(t, h)
 	out, code := h.Try(lab.Build(t, "wg-kube/cmd/wg-device"), "wg0")
-	if code != 1 || strings.Count(out, "\n") != 1 {
+	if code != 1 || out != "wg-device: wg0: new link: there is an interface of this name already\n" {
 		t.Errorf("beside a living one: exit status %d\n%s", code, out)
 	}
 	if err := first.Kill(); err != nil {
@@ -114,6 +114,14 @@ func TestItTakesThePlaceOfADeadOneOnly(t *testing.T) {
 		t.Error("a killed one was to leave its socket")
 	}
 	start(t, h)
+}
+
+func TestWithoutTheCapability(t *testing.T) {
+	h := lab.NewHost(t, "host")
+	out, code := h.Try("setpriv", "--bounding-set=-net_admin", lab.Build(t, "wg-kube/cmd/wg-device"), "wg0")
+	if code != 1 || out != "wg-device: wg0: new link: operation not permitted: it takes CAP_NET_ADMIN\n" {
+		t.Errorf("exit status %d\n%s", code, out)
+	}
 }
 
 func TestWrongUsage(t *testing.T) {

@@ -65,7 +65,7 @@ func parseNodeName(s string) (string, error) {
 func parseCIDR(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return p, fmt.Errorf("%q is no CIDR, as 100.96.0.1/32 is one", s)
+		return p, fmt.Errorf("%q: a CIDR is wanted, such as 100.96.0.1/32", s)
 	}
 	if p.Addr().Is4In6() {
 		return p, fmt.Errorf("%q is IPv4 in the form of IPv6: write it as IPv4, as %s", s, p.Addr().Unmap())
@@ -76,7 +76,7 @@ func parseCIDR(s string) (netip.Prefix, error) {
 func parseIP(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" {
-		return a, fmt.Errorf("%q is no IP address", s)
+		return a, fmt.Errorf("%q: an IP address is wanted", s)
 	}
 	return a.Unmap(), nil
 }

@@ -77,7 +77,7 @@ func New(c Config) (*Source, error) {
 		c.FirstSync = 30 * time.Second
 	}
 	if c.Kubeconfig == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
-		return nil, errors.New("no kubeconfig is named, and KUBERNETES_SERVICE_HOST is not set: this is no pod")
+		return nil, errors.New("--kubeconfig: none is named, and KUBERNETES_SERVICE_HOST is not set: this is no pod")
 	}
 	if wrong := validation.IsQualifiedName(c.Prefix + overlay.LabelPeer); len(wrong) > 0 {
 		return nil, fmt.Errorf("annotation prefix %q: %s", c.Prefix, strings.Join(wrong, "; "))

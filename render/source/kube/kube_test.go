@@ -568,7 +568,7 @@ func TestNewRefuses(t *testing.T) {
 		name, want string
 		config     kube.Config
 	}{
-		{"no kubeconfig outside of a cluster", "no kubeconfig is named", kube.Config{Prefix: prefix}},
+		{"no kubeconfig outside of a cluster", "--kubeconfig: none is named", kube.Config{Prefix: prefix}},
 		{"a prefix that makes no label", "annotation prefix", kube.Config{Kubeconfig: "x", Prefix: "a b/"}},
 		{"a site that is no label", "site", kube.Config{Kubeconfig: "x", Prefix: prefix, Site: "a,b"}},
 	} {
