@@ -29,6 +29,7 @@ type publisher struct {
 	want    chan marks  // with room for the newest
 	last    marks       // that was offered: what is left out since is to go
 	out     bool        // somebody took our own Node out
+	hub     bool        // our own Node has a hub's label, and is a spoke's
 	done    atomic.Bool // it worked once since the start, so that nothing is left of what an earlier run published
 }
 
@@ -59,6 +60,11 @@ func (p *publisher) offer(self overlay.Self, own overlay.Node) {
 		if p.out = out; out {
 			p.log.Warn("own Node has our key and no label: somebody took it out of the overlay, and can put it back",
 				"op", "publish")
+		}
+	}
+	if hub := self.Role == overlay.Spoke && own.Labels[p.policy.Prefix+overlay.LabelHub] == "true"; hub != p.hub {
+		if p.hub = hub; hub {
+			p.log.Warn("own Node was a hub, and is a spoke now, as --role says: those that it was a hub to lose it", "op", "publish")
 		}
 	}
 	labels, annotations := overlay.Publish(self, own, p.policy)

@@ -498,6 +498,21 @@ func TestWhoIsTakenOutStaysOut(t *testing.T) {
 	}
 }
 
+// A hub that is started with the flags of a spoke, such as a unit's own without an environment file, is lost to all.
+func TestAHubThatBecomesASpokeIsTold(t *testing.T) {
+	for role, want := range map[overlay.Role]int{overlay.Spoke: 1, overlay.Mesh: 0, overlay.Hub: 0} {
+		log := &lab.Log{}
+		p := newPublisher(nil, Config{Policy: overlay.Policy{Prefix: prefix}, Log: slog.New(slog.NewTextHandler(log, nil))})
+		key, _ := wgquick.ParsePublicKey(aliceKey)
+		for range 2 {
+			p.offer(overlay.Self{Node: "h", Role: role, PublicKey: key}, overlay.Node{Name: "h", Labels: map[string]string{prefix + "hub": "true"}})
+		}
+		if n := strings.Count(log.String(), "level=WARN"); n != want {
+			t.Errorf("%s: it is said %d times:\n%s", role, n, log)
+		}
+	}
+}
+
 // TestTwoMachinesOfOneName: each puts right what the other writes, but not for ever as often, and it is told.
 func TestTwoMachinesOfOneName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
