@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -113,6 +114,29 @@ func TestAKeyOutlivesItsFolder(t *testing.T) {
 	must(t, err)
 	if h.look(t, i, true); now == was || h.kernel.live["wg0"].PrivateKey.Public() != now {
 		t.Errorf("what keygen made is not taken: %s", now)
+	}
+}
+
+// The one line that a person may edit in a file that wg-apply wrote: no proposal has it, so none takes it back.
+func TestAnotherKeyIsWrittenIntoTheFile(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	was := h.status(t, "wg0").PublicKey
+	another, err := wgquick.NewPrivateKey()
+	must(t, err)
+	b, err := os.ReadFile(h.inForce("wg0"))
+	must(t, err)
+	b = regexp.MustCompile(`(?m)^PrivateKey = .*`).ReplaceAll(b, []byte("PrivateKey = "+another.Reveal()))
+	h.write(t, h.inForce("wg0"), string(b))
+	for _, last := range []int{2, 3} { // with proposals that go on
+		h.write(t, h.proposal("wg0"), rendered(t, 1, last))
+		h.look(t, i, true)
+		s, live := h.status(t, "wg0"), h.kernel.live["wg0"]
+		if s.PublicKey == was || s.PublicKey != another.Public() || live.PrivateKey != another {
+			t.Errorf("with peers 1 to %d: published %v, on the device %v", last, s.PublicKey, live.PrivateKey.Public())
+		}
 	}
 }
 
