@@ -71,6 +71,7 @@ type Loop struct {
 	called    map[wgquick.Origin]overlay.Met // those of the last proposal that have called, with the key that they had then
 	said      said
 	standing  standing
+	rescan    time.Duration             // how often the proposal on disk is looked at, whatever is heard of it
 	busy      atomic.Pointer[time.Time] // since when the loop is at work; nil: it rests
 	unready   atomic.Pointer[error]     // why the proposal is not what the sources ask for; nil: it has not been looked at
 }
@@ -82,7 +83,7 @@ func New(c Config) (*Loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Loop{Config: c, device: device, peers: make(chan struct{}, 1), seen: map[string]bool{}, said: said{}}
+	l := &Loop{Config: c, device: device, peers: make(chan struct{}, 1), seen: map[string]bool{}, said: said{}, rescan: watch.Rescan}
 	if l.written, err = watch.New(c.Log, l.path()); err != nil {
 		return nil, err
 	}
@@ -141,6 +142,8 @@ func (l *Loop) rest(ctx context.Context, beat <-chan time.Time, written <-chan s
 	if l.changed > 0 {
 		quiet = time.After(breather)
 	}
+	rescan := time.NewTicker(l.rescan)
+	defer rescan.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -159,6 +162,10 @@ func (l *Loop) rest(ctx context.Context, beat <-chan time.Time, written <-chan s
 			return true
 		case <-written:
 			if !l.undisturbed() {
+				return true
+			}
+		case <-rescan.C: // what was mounted over it for a moment took what we wrote with it, and nothing tells
+			if written != nil && !l.undisturbed() {
 				return true
 			}
 		case <-again:

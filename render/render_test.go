@@ -175,7 +175,10 @@ func (b *bench) open(nodes Source) *Loop {
 // run starts the loop; b.stop ends it, as a restart would.
 func (b *bench) run(nodes Source) {
 	b.t.Helper()
-	loop := b.open(nodes)
+	b.start(b.open(nodes))
+}
+
+func (b *bench) start(loop *Loop) {
 	ctx, stop := context.WithCancel(b.t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -712,6 +715,25 @@ func TestProposalThatSomebodyElseTouches(t *testing.T) {
 		fi, err := os.Stat(b.path())
 		return err == nil && fi.Mode() == mode
 	})
+	b.still()
+}
+
+// TestProposalThatIsAnotherOneWithoutAWord: something was mounted over its folder for a while, say.
+func TestProposalThatIsAnotherOneWithoutAWord(t *testing.T) {
+	b := newBench(t)
+	c := newCluster(overlay.Node{Name: "hub-1"}, spoke("alice", aliceKey, "10.1.0.0/24"))
+	c.synced = true
+	loop := b.open(onlySource{c})
+	loop.rescan = 100 * time.Millisecond
+	b.start(loop)
+	b.peers("alice")
+	elsewhere := t.TempDir() + "/link" // whoever writes there is not heard here
+	if err := os.Link(b.path(), elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	b.still() // that there is another link was heard
+	b.write(elsewhere, "# mine\n")
+	b.peers("alice")
 	b.still()
 }
 
