@@ -95,15 +95,25 @@ func read(u *unstructured.Unstructured) overlay.Peer {
 // head is b, or so much of it that it is still wrong.
 func head(b []byte, limit int) string { return string(b[:min(len(b), limit)]) }
 
-// list splits what is a JSON list or separated by commas. What is neither, or too long, is one element, and no CIDR.
+// list splits what is a JSON list or separated by commas. What is neither, or too long, is one element, and no CIDR; nor is
+// an element that is no string.
 func list(b []byte) (elements []string) {
 	s := string(bytes.TrimSpace(b))
+	var raw []json.RawMessage
 	switch {
 	case len(s) > maxList:
 		return []string{fmt.Sprintf("(%d bytes, more than %d)", len(s), maxList)}
 	case s == "":
 		return nil
-	case strings.HasPrefix(s, "[") && json.Unmarshal([]byte(s), &elements) == nil:
+	case strings.HasPrefix(s, "[") && json.Unmarshal([]byte(s), &raw) == nil:
+		elements = make([]string, 0, len(raw)) // that it is empty is said as well
+		for _, r := range raw {
+			element := string(r)
+			if r[0] == '"' {
+				_ = json.Unmarshal(r, &element) // it is valid
+			}
+			elements = append(elements, element)
+		}
 		return elements
 	case strings.HasPrefix(s, "["):
 		return []string{s}

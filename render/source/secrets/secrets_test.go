@@ -25,7 +25,8 @@ func TestList(t *testing.T) {
 		"a JSON list":        {` ["10.0.0.0/24", "fd00::/64"] `, []string{"10.0.0.0/24", "fd00::/64"}},
 		"an empty JSON list": {"[]", []string{}},
 		"half a JSON list":   {`["10.0.0.0/24","fd00`, []string{`["10.0.0.0/24","fd00`}},
-		"a list of numbers":  {"[1,2]", []string{"[1,2]"}},
+		"a list of numbers":  {"[1,2]", []string{"1", "2"}},
+		"a number in a list": {`["10.0.0.0/24", 5, null, {"a":"b"}]`, []string{"10.0.0.0/24", "5", "null", `{"a":"b"}`}},
 		"too long":           {"10.0.0.0/24," + strings.Repeat("1", maxList), []string{"(65548 bytes, more than 65536)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
