@@ -15,7 +15,7 @@ import (
 // device is what wg-apply says of the interface.
 type device struct {
 	key wgquick.PublicKey
-	met []overlay.Met // of a hub: the peers that call; by public key, as the status has them
+	met []overlay.Met // the peers that call; by public key, as the status has them
 }
 
 // watchDevice watches the status file of wg-apply.
@@ -37,7 +37,7 @@ func watchDevice(c Config) (*files.Files[device], error) {
 				now.key = last.key // wg-apply makes a key before it says that there is another one
 			}
 			for _, p := range s.Peers {
-				if p.Roamed.IsValid() && c.Self.Role == overlay.Hub {
+				if p.Roamed.IsValid() {
 					now.met = append(now.met, overlay.Met{PublicKey: p.PublicKey, Addr: p.Roamed.Addr().WithZone("")})
 				}
 			}

@@ -122,6 +122,7 @@ type bench struct {
 	t                     *testing.T
 	out, runDir, peersDir string
 	others                Peers // nil: none
+	role                  overlay.Role
 	log                   *lab.Log
 	registry              *prometheus.Registry
 	loop                  *Loop
@@ -129,7 +130,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, out: t.TempDir(), runDir: t.TempDir() + "/later", peersDir: t.TempDir(), log: &lab.Log{}}
+	b := &bench{t: t, role: overlay.Hub, out: t.TempDir(), runDir: t.TempDir() + "/later", peersDir: t.TempDir(), log: &lab.Log{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", b.log)
@@ -152,7 +153,7 @@ func (b *bench) open(nodes Source) *Loop {
 	}
 	loop, err := New(Config{
 		Self: overlay.Self{
-			Node: "hub-1", Role: overlay.Hub, Interface: "wg0", ListenPort: 51820,
+			Node: "hub-1", Role: b.role, Interface: "wg0", ListenPort: 51820,
 			Address: []netip.Prefix{netip.MustParsePrefix("100.96.0.1/32")},
 		},
 		Policy:    overlay.Policy{Prefix: prefix, From: "a test"},
@@ -603,7 +604,14 @@ func TestPublish(t *testing.T) {
 // TestNoClaimCoversFromWherePeersCall: what the device has seen, wg-render is told by the status. Who holds the address
 // already keeps it.
 func TestNoClaimCoversFromWherePeersCall(t *testing.T) {
+	for _, role := range []overlay.Role{overlay.Hub, overlay.Mesh} {
+		t.Run(string(role), func(t *testing.T) { testFromWherePeersCall(t, role) })
+	}
+}
+
+func testFromWherePeersCall(t *testing.T, role overlay.Role) {
 	b := newBench(t)
+	b.role = role
 	caller, thief := spoke("caller", aliceKey, "10.1.0.0/24"), spoke("thief", bobKey, "10.2.0.0/24,198.51.100.7/32")
 	c := newCluster(overlay.Node{Name: "hub-1"}, caller)
 	c.synced = true

@@ -608,6 +608,35 @@ func TestANeighbourStaysAtItsPort(t *testing.T) {
 	}
 }
 
+// TestWhereOthersAreMet: nor does a node of a mesh, or of a site, send what is for a machine into the tunnel to it.
+func TestWhereOthersAreMet(t *testing.T) {
+	const at = "192.0.2.43" // from where it calls; others still say 192.0.2.33
+	met := []Met{{PublicKey: key("s"), Addr: netip.MustParseAddr(at)}}
+	for name, tc := range map[string]struct {
+		self Self
+		node Node
+		has  string
+	}{
+		"a Node of the mesh": {ourMesh(), node("s", "ip="+at, "endpoint=192.0.2.33:51820", "pods=10.244.3.0/24"), "10.244.3.0/24"},
+		"a neighbour":        {ourSite(), node("s", "ip="+at, "site=lab", "vpc-ip=192.0.2.33"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := Policy{Prefix: kubePrefix}
+			granted, _ := build(t, tc.self, Snapshot{Nodes: []Node{tc.node}}, nil, p)
+			for _, before := range []*wgquick.Config{nil, granted} {
+				c, rejections := build(t, tc.self, Snapshot{Nodes: []Node{tc.node}, Met: met}, before, p)
+				if len(c.Peers) != 1 || strings.Trim(fmt.Sprint(c.Peers[0].AllowedIPs), "[]") != tc.has {
+					t.Errorf("peers %v, want one that has %q", c.Peers, tc.has)
+				}
+				want := []string{`Node/s: allowed-ips "192.0.2.43/32": this is where the Node is met, outside of the tunnel: claim its address inside by allowed-ips`}
+				if diff := cmp.Diff(want, lines(rejections)); diff != "" {
+					t.Errorf("refused (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
 // leads is a hub that advertises this.
 func leads(cidrs ...string) Self {
 	self := us(Hub)

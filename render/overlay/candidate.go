@@ -276,11 +276,11 @@ func (c *candidate) mayBeBare() bool {
 
 func (c *candidate) wasBare() bool { return c.last != nil && len(c.last.AllowedIPs) == 0 }
 
-// meets reports whether p is just the address at which we meet the spoke c: the tunnel's own packets would go into
+// meets reports whether p is just the address at which we meet c, which is no hub: the tunnel's own packets would go into
 // the tunnel. That is from where it calls, or else its endpoint. Who calls from elsewhere, or has p already, goes without
 // the endpoint.
 func (j *judge) meets(c *candidate, p netip.Prefix) bool {
-	if c.relation != asSpoke || !p.IsSingleIP() {
+	if c.relation == asHub || !p.IsSingleIP() {
 		return false
 	}
 	is := false

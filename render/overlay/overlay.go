@@ -60,7 +60,7 @@ type Snapshot struct {
 	Peers     []Peer
 	Fragments []Fragment
 	Unread    []string // KIND/NAME of what may be there and cannot be read: what it has in the last proposal stays
-	Met       []Met    // of a hub: the peers that call
+	Met       []Met    // the peers that call
 }
 
 // Met is from where a peer calls of which nobody has said where it is.
