@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -79,5 +80,27 @@ func TestAKubeletStartsWithoutTheAddressInTheEnd(t *testing.T) {
 				t.Errorf("it was restarted %s times", got)
 			}
 		})
+	}
+}
+
+// A machine that shuts down has its tunnel until everything is stopped that needs a network.
+func TestAKubeletStopsWithTheTunnelThere(t *testing.T) {
+	m, hub := newSpoke(t), newHub(t)
+	wire(t, m, hub)
+	m.Write(t, "/etc/systemd/system/kubelet.service", fakeKubelet, 0o644)
+	m.Write(t, "/etc/systemd/system/kubelet.service.d/drain.conf",
+		"[Service]\nExecStop=sh -c 'sleep 1; ping -c 1 -W 1 "+hubOverlay+" >/etc/.last 2>&1; mv /etc/.last /etc/last-ping; sleep 2'\n", 0o644)
+	m.Write(t, "/etc/wireguard/wg0.conf", spokeFile, 0o600)
+	m.Run(t, "systemctl", "enable", "wg-apply", "wg-device@wg0.path", "kubelet")
+	m.Boot(t)
+	reaches(t, m.Host, hubOverlay)
+	m.Try("systemctl", "poweroff") // which ends it, too
+	const last = "/etc/last-ping"
+	lab.Eventually(t, hang, "the kubelet stops", func() bool {
+		_, err := os.Stat(m.Path(last))
+		return err == nil
+	})
+	if got := m.Read(t, last); !strings.Contains(got, "1 received") {
+		t.Errorf("the tunnel went first:\n%s", got)
 	}
 }
