@@ -19,6 +19,9 @@ import (
 // tableName is wg-quick's, so that either finds what the other has made.
 func tableName(iface string) string { return "wg-quick-" + iface }
 
+// postmangle is the chain that has the mark.
+const postmangle = "postmangle"
+
 // nft opens nftables for as long as an answer may take: one that is lost is waited for no longer.
 func nft() (*nftables.Conn, error) {
 	return nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
@@ -46,6 +49,30 @@ func firewalls(iface string) (map[nftables.TableFamily]bool, error) {
 		}
 	}
 	return have, nil
+}
+
+// firewallMark is the mark that the first of the tables of an interface goes by; zero: none.
+func firewallMark(iface string, have map[nftables.TableFamily]bool) (uint32, error) {
+	for family := range have {
+		c, err := nft()
+		if err != nil {
+			return 0, err
+		}
+		rules, err := c.GetRules(&nftables.Table{Name: tableName(iface), Family: family}, &nftables.Chain{Name: postmangle})
+		if err := gone(err, unix.ENOENT); err != nil { // the table went meanwhile, or is nothing of ours
+			return 0, err
+		}
+		for _, r := range rules {
+			for i := 1; i < len(r.Exprs); i++ {
+				meta, isMeta := r.Exprs[i-1].(*expr.Meta)
+				is, isCmp := r.Exprs[i].(*expr.Cmp)
+				if isMeta && isCmp && meta.Key == expr.MetaKeyMARK && len(is.Data) == 4 {
+					return binary.NativeEndian.Uint32(is.Data), nil
+				}
+			}
+		}
+	}
+	return 0, nil
 }
 
 // setFirewall makes or replaces the tables in one transaction.
@@ -80,7 +107,7 @@ func fillTable(c *nftables.Conn, t *nftables.Table, st plan.SetFirewall) {
 	c.AddTable(t)
 	preraw := addChain(c, t, "preraw", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw)
 	premangle := addChain(c, t, "premangle", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle)
-	postmangle := addChain(c, t, "postmangle", nftables.ChainHookPostrouting, *nftables.ChainPriorityMangle)
+	marks := addChain(c, t, postmangle, nftables.ChainHookPostrouting, *nftables.ChainPriorityMangle)
 
 	for _, a := range st.Guard {
 		if a.Is4() == (t.Family == nftables.TableFamilyIPv4) {
@@ -91,7 +118,7 @@ func fillTable(c *nftables.Conn, t *nftables.Table, st plan.SetFirewall) {
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
 	}
-	c.AddRule(&nftables.Rule{Table: t, Chain: postmangle, Exprs: append(udp[:2:2],
+	c.AddRule(&nftables.Rule{Table: t, Chain: marks, Exprs: append(udp[:2:2],
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, st.FwMark)},
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},

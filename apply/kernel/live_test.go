@@ -401,6 +401,30 @@ func TestTwoDefaultRoutesSideBySide(t *testing.T) {
 	})
 }
 
+// The rules outlive a link that somebody deletes, and go with the default route that its file no longer has.
+func TestRulesOfALinkThatIsGone(t *testing.T) {
+	const rules = "ip -4 rule; ip -6 rule"
+	for name, next := range map[string]string{
+		"no default route": "[Interface]\n" + private + "Address = 10.1.0.1/24\n" + peerA + "AllowedIPs = 10.2.0.0/16\n",
+		"another mark":     strings.Replace(full, "[Interface]\n", "[Interface]\nFwMark = 77\n", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			onHost(t, func(t *testing.T, s *System) {
+				up(t, s, "wg1", strings.Replace(full, "10.1.0.1", "10.3.0.1", 1)) // whose rules stay
+				beside := run(t, "sh", "-c", rules)
+				up(t, s, "wg0", full)
+				run(t, "ip", "link", "del", "wg0")
+				up(t, s, "wg0", next)
+				run(t, "ip", "link", "del", "wg0")
+				up(t, s, "wg0", "[Interface]\n")
+				if got := run(t, "sh", "-c", rules); got != beside {
+					t.Errorf("it leaves\n%s\nwhere there was\n%s", got, beside)
+				}
+			})
+		})
+	}
+}
+
 func TestEvents(t *testing.T) {
 	onHost(t, func(t *testing.T, s *System) {
 		run(t, "sh", "-ec", world)

@@ -82,6 +82,9 @@ func (s *System) observe(ctx context.Context, iface string) (live plan.Live, err
 		return live, fmt.Errorf("nftables: %w", err)
 	}
 	live.Firewall = plan.Families{V4: have[nftables.TableFamilyIPv4], V6: have[nftables.TableFamilyIPv6]}
+	if live.FirewallMark, err = firewallMark(iface, have); err != nil {
+		return live, fmt.Errorf("nftables: %w", err)
+	}
 	if live.SrcValidMark, err = getSrcValidMark(); err != nil {
 		return live, err
 	}

@@ -120,8 +120,8 @@ func (m *model) move(prefixes []netip.Prefix, to *Peer) {
 func (AddLink) after(m *model)         { m.live.Exists = true }
 func (s SetMTU) after(m *model)        { m.live.MTU = s.MTU }
 func (SetUp) after(m *model)           { m.live.Up, m.live.Ours = true, true }
-func (s SetFirewall) after(m *model)   { m.live.Firewall = s.Families }
-func (DelFirewall) after(m *model)     { m.live.Firewall = Families{} }
+func (s SetFirewall) after(m *model)   { m.live.Firewall, m.live.FirewallMark = s.Families, s.FwMark }
+func (DelFirewall) after(m *model)     { m.live.Firewall, m.live.FirewallMark = Families{}, 0 }
 func (SetSrcValidMark) after(m *model) { m.live.SrcValidMark = true }
 
 func (s AddAddress) after(m *model) {

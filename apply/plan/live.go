@@ -22,6 +22,7 @@ type Live struct {
 	Routes       []Route // on our device, in every table but local: also those of somebody else, told by Protocol
 	Rules        []Rule  // of both families, all that have the form of a default route's, told by Protocol and Mark
 	Firewall     Families
+	FirewallMark uint32 // that the firewall goes by; it is there when the link, and with it FwMark, is gone; zero: none
 	SrcValidMark bool
 	Now          time.Time
 }

@@ -9,7 +9,7 @@
 // from the kernel; every route with our protocol number, and on a link that is not of our making those with "boot"
 // for one of the AllowedIPs, which is what wg-quick leaves behind (a hook adds others, and with Table=off these
 // as well: they stay). And of the rules, with our number or "boot", "not fwmark T lookup T" where T is the device's
-// mark or the table of a default route of ours, with the "lookup main suppress_prefixlength 0" directly before it.
+// mark, that of its firewall, or the table of a default route of ours, with the "lookup main suppress_prefixlength 0" directly before it.
 //
 // The order of a plan: link, firewall, addresses, device, peers gained, prefixes moved, MTU and up, talkers
 // greeted, routes gained, mark, rules gained, default routes gained; then rules, routes, prefixes, peers, addresses,

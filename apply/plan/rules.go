@@ -94,7 +94,8 @@ func (d *differ) left(r Rule) bool {
 	return ours(r.Protocol, d.bootRules() && d.want.FwMark == d.live.FwMark) && r.Priority+1 <= lastPriority
 }
 
-// ourGuide reports whether a rule is that of our device: it bears our mark, or leads into a default route of ours.
+// ourGuide reports whether a rule is that of our device: it bears our mark, also that of a device which is gone, or
+// leads into a default route of ours.
 func (d *differ) ourGuide(r Rule) bool {
 	if !ours(r.Protocol, d.bootRules()) {
 		return false
@@ -102,7 +103,7 @@ func (d *differ) ourGuide(r Rule) bool {
 	leads := func(route Route) bool {
 		return route.Table == r.Table && route.Dst.Bits() == 0 && route.Dst.Addr().Is6() == r.V6
 	}
-	return r.Mark == d.live.FwMark || r.Mark == d.want.FwMark ||
+	return r.Mark == d.live.FwMark || r.Mark == d.live.FirewallMark || r.Mark == d.want.FwMark ||
 		slices.ContainsFunc(d.ourRoutes(), leads) || slices.ContainsFunc(d.want.Routes, leads)
 }
 
