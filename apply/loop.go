@@ -27,6 +27,8 @@ type Daemon struct {
 	mu    sync.Mutex
 	loops []*loop // by name
 	found bool    // the interfaces have been looked for
+
+	unfound string // why not all of them were found, as it was last said; empty: they were
 }
 
 // New makes a daemon for the interfaces that are named, or for all that there are.
@@ -103,9 +105,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 func (d *Daemon) discover(ctx context.Context, running *sync.WaitGroup) (err error) {
 	names := d.only
 	if len(names) == 0 {
-		if names, err = d.Interfaces(); err != nil {
-			d.Log.Error("not all interfaces are found", "err", err)
-			names = d.Proposed
+		if names, err = d.Interfaces(); err == nil {
+			d.unfound = ""
+		} else {
+			if d.unfound != err.Error() {
+				d.Log.Error("not all interfaces are found", "err", err)
+			}
+			d.unfound, names = err.Error(), d.Proposed
 		}
 	}
 	d.mu.Lock()

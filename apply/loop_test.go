@@ -192,6 +192,29 @@ func TestDaemonSaysThatThereIsNothing(t *testing.T) {
 	h.eventually(t, "a file that comes is applied", func() bool { return h.kernel.peers("wg0") == 1 })
 }
 
+func TestDaemonSaysOnceThatItCannotLook(t *testing.T) {
+	h := newHouse(t)
+	d := New(h.Config)
+	said := func() int {
+		for range 3 {
+			_ = d.discover(t.Context(), &sync.WaitGroup{})
+		}
+		return strings.Count(h.log.Take(), "not all interfaces are found")
+	}
+	for range 2 {
+		must(t, os.Remove(h.Dir))
+		write(t, h.Dir, "no folder")
+		if n := said(); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+		must(t, os.Remove(h.Dir))
+		must(t, os.Mkdir(h.Dir, 0o700))
+		if n := said(); n != 0 {
+			t.Errorf("said %d times that nothing is amiss", n)
+		}
+	}
+}
+
 func TestDaemonReadsAFileWhenItIsQuiet(t *testing.T) {
 	h := newHouse(t)
 	h.Settle = 300 * time.Millisecond

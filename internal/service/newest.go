@@ -1,14 +1,18 @@
 package service
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
-// maxConns is how many connections are open at once.
-const maxConns = 64
+const (
+	maxConns    = 64 // are open at once
+	acceptRetry = 100 * time.Millisecond
+)
 
 // newest is a listener that closes one connection for each new one that is too many: the oldest on which no whole
 // question came yet, or else the oldest. Every user of the machine reaches loopback: none is to use up the open files
@@ -27,6 +31,10 @@ type conn struct {
 
 func (l *newest) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
+	for err != nil && !errors.Is(err, net.ErrClosed) { // such as too many open files, for which http.Server has a line each time
+		time.Sleep(acceptRetry)
+		c, err = l.Listener.Accept()
+	}
 	if err != nil {
 		return nil, err
 	}

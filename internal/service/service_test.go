@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -170,6 +171,28 @@ func TestManyWhoComeMeanwhile(t *testing.T) {
 	_ = first.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if b, err := io.ReadAll(first); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 200") {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// fullListener has no open file left for so many connections, and then is closed.
+type fullListener struct {
+	net.Listener
+	times int
+}
+
+func (l *fullListener) Accept() (net.Conn, error) {
+	if l.times == 0 {
+		return nil, net.ErrClosed
+	}
+	l.times--
+	return nil, &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
+}
+
+// http.Server has a line of its own for each connection that cannot be taken, and never hears of one here.
+func TestALackOfOpenFilesIsWaitedOut(t *testing.T) {
+	full := &fullListener{times: 2}
+	if _, err := (&newest{Listener: full}).Accept(); !errors.Is(err, net.ErrClosed) || full.times != 0 {
+		t.Errorf("%v, %d times too early", err, full.times)
 	}
 }
 
