@@ -1,7 +1,9 @@
 package apply
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -24,6 +26,7 @@ import (
 type past struct {
 	path    string
 	window  time.Duration // zero: there is none
+	most    int           // bytes that moments may take on disk; zero: mostPast
 	moments []moment      // the oldest first
 	voidBy  string        // the file in force that makes them count no more; empty: there is none
 	read    fs.FileInfo   // of the file, when it was last read or written; nil: there was none
@@ -66,9 +69,9 @@ func (p *past) at(inForce string, now time.Time) (all [][]wgquick.Peer, err erro
 func (p *past) reread() error {
 	fi, err := os.Lstat(p.path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && (!fi.Mode().IsRegular() || fi.Size() > mostPast):
+	case errors.Is(err, fs.ErrNotExist), err == nil && (!fi.Mode().IsRegular() || fi.Size() > 2*mostPast):
 		if p.read != nil {
-			*p = past{path: p.path, window: p.window}
+			*p = p.anew()
 		}
 		return nil
 	case err != nil:
@@ -81,7 +84,8 @@ func (p *past) reread() error {
 		return plain(p.path, err)
 	}
 	was, _ := status.ParsePast(p.path, b)
-	*p = past{path: p.path, window: p.window, read: fi}
+	*p = p.anew()
+	p.read = fi
 	for _, w := range was {
 		if w.VoidBy != "" {
 			p.voidBy = w.VoidBy
@@ -96,8 +100,12 @@ func (p *past) reread() error {
 	return nil
 }
 
+// anew is p before anything was.
+func (p *past) anew() past { return past{path: p.path, window: p.window, most: p.most} }
+
 // leave keeps the peers of a file that is about to be replaced, if it is to be kept. What could not be written is still
-// known, and written with what comes next, or by save.
+// known, and written with what comes next, or by save. What would be too much is not kept, and is an error until some of
+// it is over: nothing that was is forgotten to make room for a crowd.
 func (p *past) leave(inForce string, peers []wgquick.Peer, now time.Time) error {
 	if _, err := p.at(inForce, now); err != nil || p.window == 0 {
 		return err
@@ -107,7 +115,13 @@ func (p *past) leave(inForce string, peers []wgquick.Peer, now time.Time) error 
 		for i := range peers {
 			m.peers[i] = wgquick.Peer{PublicKey: peers[i].PublicKey, Origin: peers[i].Origin, AllowedIPs: peers[i].AllowedIPs}
 		}
+		behind := p.behind
 		p.moments, p.behind = append(p.moments, m), true
+		b, err := p.marshal()
+		if most := cmp.Or(p.most, mostPast); err == nil && len(b) > most {
+			p.moments, p.behind = p.moments[:len(p.moments)-1], behind
+			return fmt.Errorf("%s: too many and too long for the %d bytes that are kept of what was in force", p.path, most)
+		}
 	}
 	return p.save()
 }
@@ -125,18 +139,7 @@ func (p *past) save() error {
 	if !p.behind {
 		return nil
 	}
-	var was status.Past
-	for _, m := range p.moments {
-		w := status.Moment{Until: m.until.UTC(), Peers: make([]status.Was, len(m.peers))}
-		for i := range m.peers {
-			w.Peers[i] = status.Was{PublicKey: m.peers[i].PublicKey, Origin: m.peers[i].Origin, AllowedIPs: m.peers[i].AllowedIPs}
-		}
-		was = append(was, w)
-	}
-	if p.voidBy != "" {
-		was = append(was, status.Moment{VoidBy: p.voidBy})
-	}
-	b, err := was.Marshal()
+	b, err := p.marshal()
 	if err != nil {
 		return err
 	}
@@ -148,8 +151,24 @@ func (p *past) save() error {
 	return err
 }
 
-// mostPast is how large the file may be, in bytes: that of the most peers that there may be is a tenth of it.
-const mostPast = 1 << 28
+// marshal is what the file should say.
+func (p *past) marshal() ([]byte, error) {
+	var was status.Past
+	for _, m := range p.moments {
+		w := status.Moment{Until: m.until.UTC(), Peers: make([]status.Was, len(m.peers))}
+		for i := range m.peers {
+			w.Peers[i] = status.Was{PublicKey: m.peers[i].PublicKey, Origin: m.peers[i].Origin, AllowedIPs: m.peers[i].AllowedIPs}
+		}
+		was = append(was, w)
+	}
+	if p.voidBy != "" {
+		was = append(was, status.Moment{VoidBy: p.voidBy})
+	}
+	return was.Marshal()
+}
+
+// mostPast is how large the file may be, in bytes: that of the most peers that there may be is less than half of it.
+const mostPast = 1 << 26
 
 // tells reports whether these peers tell more of the past than what is kept.
 func (p *past) tells(peers []wgquick.Peer, now time.Time) bool {
@@ -173,6 +192,6 @@ func prefixes(peers []wgquick.Peer) (n int) {
 
 // forget begins anew. void has been called, so it does no harm if the file stays.
 func (p *past) forget() {
-	*p = past{path: p.path, window: p.window}
+	*p = p.anew()
 	_ = os.Remove(p.path)
 }

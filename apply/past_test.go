@@ -440,6 +440,48 @@ func TestThePastIsSmall(t *testing.T) {
 	}
 }
 
+// A crowd with long names, which grows in many steps, does not make what was there before too much to be kept.
+func TestACrowdMakesNothingForgotten(t *testing.T) {
+	h := newHouse(t, "wg0")
+	at := now
+	h.ShrinkWindow, h.clock = 10*time.Minute, func() time.Time { return at }
+	i := h.newIface("wg0", func() {})
+	i.files.past.most = 1 << 16
+	propose := func(ps ...wgquick.Peer) {
+		at = at.Add(time.Second)
+		h.write(t, h.proposal("wg0"), renderedOf(t, ps...))
+		h.look(t, i, true)
+	}
+	propose(peers(1, 8)...)
+	crowd := peers(11, 40)
+	for n := range crowd {
+		crowd[n].Origin.Name += strings.Repeat("x", 500)
+		crowd[n].AllowedIPs = nil
+	}
+	for step := range 9 {
+		for n := range 1 << step {
+			crowd[n%30].AllowedIPs = append(crowd[n%30].AllowedIPs, prefix(1000*(1+step)+n))
+		}
+		if propose(append(peers(1, 8), crowd...)...); h.kernel.peers("wg0") != 38 {
+			t.Fatalf("step %d: %d peers: what takes nothing from anybody goes on: %q", step, h.kernel.peers("wg0"), h.status(t, "wg0").Refused)
+		}
+	}
+	if s := h.status(t, "wg0"); len(s.Refused) != 1 || !strings.Contains(s.Refused[0], "kept of what was in force") {
+		t.Errorf("it is not said: %q", s.Refused)
+	}
+	if fi, err := os.Stat(i.files.past.path); err != nil || fi.Size() > 1<<16 {
+		t.Errorf("%v, %v", fi.Size(), err)
+	}
+	propose(crowd...)
+	if h.kernel.peers("wg0") != 38 {
+		t.Errorf("%d peers: the eight of before are gone", h.kernel.peers("wg0"))
+	}
+	i = h.newIface("wg0", func() {}) // a restart
+	if propose(crowd...); h.kernel.peers("wg0") != 38 {
+		t.Errorf("%d peers after a restart", h.kernel.peers("wg0"))
+	}
+}
+
 // TestWhatIsHeldIsOfThePast: it may come back, a few at a time, and these few go again; when the past that it was held
 // for is over, it is still there to be measured by.
 func TestWhatIsHeldIsOfThePast(t *testing.T) {
