@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -193,6 +194,40 @@ func TestALackOfOpenFilesIsWaitedOut(t *testing.T) {
 	full := &fullListener{times: 2}
 	if _, err := (&newest{Listener: full}).Accept(); !errors.Is(err, net.ErrClosed) || full.times != 0 {
 		t.Errorf("%v, %d times too early", err, full.times)
+	}
+}
+
+// Who has been answered and has gone takes no place from those who are there.
+func TestManyWhoHaveGone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conns := &newest{Listener: l}
+	comes := func() (there, here net.Conn) {
+		t.Helper()
+		if there, err = net.Dial("tcp", l.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		if here, err = conns.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		return there, here
+	}
+	for range 2 * maxConns {
+		there, here := comes()
+		conns.answer(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), &http.Request{RemoteAddr: here.RemoteAddr().String()})
+		here.Close()
+		conns.state(here, http.StateClosed)
+		there.Close()
+	}
+	first, here := comes()
+	defer first.Close()
+	second, _ := comes()
+	defer second.Close()
+	if _, err := here.Write([]byte("x")); err != nil {
+		t.Errorf("the first of two: %v", err)
 	}
 }
 
