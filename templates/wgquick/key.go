@@ -127,8 +127,9 @@ func hide(text string, key func(part string) bool) string {
 // have no letters of both cases in a row, names and numbers that they are.
 func Shown(value string) string {
 	const longest = 80
+	seen := value[:min(len(value), 2*longest)] // as far as what begins in what is shown can be a key; the rest may be megabytes
 	switch {
-	case hide(value, mixed) != value:
+	case hide(seen, mixed) != seen:
 		return hidden
 	case len(value) > longest:
 		return value[:longest] + "..."

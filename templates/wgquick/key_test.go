@@ -135,6 +135,15 @@ func TestShown(t *testing.T) {
 			t.Errorf("%q is shown as %q", value, got)
 		}
 	}
+	const secret = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+	for n := range 50 { // where a long value is cut
+		shown := wgquick.Shown(strings.Repeat("x ", n) + secret + strings.Repeat(" x", 1<<10))
+		for from := range len(secret) - 4 {
+			if strings.Contains(shown, secret[from:from+4]) {
+				t.Fatalf("a part of a key is shown: %q", shown)
+			}
+		}
+	}
 	for _, hook := range []string{
 		"iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE", "/etc/NetworkManager/dispatcher.d/WireGuard up", "wg set %i peer x persistent-keepalive 25",
 	} {
