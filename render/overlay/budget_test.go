@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -230,6 +231,28 @@ func TestTenantsWithoutEnd(t *testing.T) {
 	b, err := c.Marshal()
 	if err != nil || len(b) > wgquick.MaxSize/4 || len(rejections) == 0 {
 		t.Errorf("%d bytes, of %d peers: %v", len(b), len(c.Peers), err)
+	}
+}
+
+// TestAHubThatNamesWithoutEnd keeps nobody busy: whoever has a kubelet's credentials may call its Node a hub.
+func TestAHubThatNamesWithoutEnd(t *testing.T) {
+	var names strings.Builder
+	for i := range 400_000 { // more than an annotation holds, so that what grows by the square does not end
+		fmt.Fprintf(&names, "1.%d.%d.%d,", i>>16, i>>8&255, i&255)
+	}
+	built := make(chan *wgquick.Config, 1)
+	go func() {
+		s := Snapshot{Nodes: []Node{hub("h", "allowed-ips="+names.String()+"1.6.0.0/16"), node("a", "allowed-ips=1.6.0.1/32,10.1.0.0/24")}}
+		c, _ := Build(us(Hub), s, nil, Policy{Prefix: kubePrefix})
+		built <- c
+	}()
+	select {
+	case c := <-built:
+		if diff := cmp.Diff(map[string]string{"a": "10.1.0.0/24 at nowhere"}, summary(c)); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it takes a minute")
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/gaissmai/bart"
+
 	"wg-kube/templates/wgquick"
 )
 
@@ -372,11 +374,14 @@ func (j *judge) writeHub(n *Node, s *said) {
 			put(&j.ledger.hubs, host(a.Unmap()), who)
 		}
 	}
+	var ranges bart.Lite
 	for _, r := range s.allowedIPs {
-		beside := func(q reading[netip.Prefix]) bool {
-			return q.err == nil && q.value != r.value && inside(r.value, q.value)
+		if r.err == nil && !r.value.IsSingleIP() {
+			ranges.Insert(r.value)
 		}
-		if r.err == nil && r.value.IsSingleIP() && slices.ContainsFunc(s.allowedIPs, beside) && !slices.Contains(j.self.AllowedIPs, r.value) {
+	}
+	for _, r := range s.allowedIPs {
+		if r.err == nil && r.value.IsSingleIP() && ranges.Contains(r.value.Addr()) && !slices.Contains(j.self.AllowedIPs, r.value) {
 			put(&j.ledger.hubs, r.value, who)
 		}
 	}
