@@ -81,15 +81,24 @@ func accepted(inForce, proposal *wgquick.Config, seen []Held) (rest *wgquick.Con
 				goes = true
 				continue
 			}
-			had := len(p.AllowedIPs)
+			had, lost, accepts := len(p.AllowedIPs), set(r.prefixes), set(h.Prefixes)
 			p.AllowedIPs = slices.DeleteFunc(slices.Clone(p.AllowedIPs), func(a netip.Prefix) bool {
-				return slices.Contains(r.prefixes, a) && (whole || slices.Contains(h.Prefixes, a))
+				return lost[a] && (whole || accepts[a])
 			})
 			goes = goes || len(p.AllowedIPs) < had
 		}
 		rest.Peers = append(rest.Peers, p)
 	}
 	return rest, goes
+}
+
+// set is for those that may be very many.
+func set(prefixes []netip.Prefix) map[netip.Prefix]bool {
+	all := make(map[netip.Prefix]bool, len(prefixes))
+	for _, a := range prefixes {
+		all[a] = true
+	}
+	return all
 }
 
 // alone opens an interface for a command: nobody else does anything to it until unlock is called, and its files

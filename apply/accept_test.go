@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -342,5 +343,33 @@ func TestUptime(t *testing.T) {
 	must(t, err)
 	if got := (Config{}).uptime().Sub(time.Unix(0, 0)); got < since || got > since+time.Hour {
 		t.Errorf("%s, and the machine says %s", got, since)
+	}
+}
+
+// A peer may have nearly all the prefixes there may be. What is held of it, is let go, or is accepted, keeps nobody busy.
+func TestVeryManyPrefixesOfOnePeer(t *testing.T) {
+	var all []netip.Prefix
+	for n := range 400_000 { // more than that, so that what grows by the square does not end
+		all = append(all, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), 32))
+	}
+	had, has := peer(1), peer(1)
+	had.AllowedIPs, had.Held, has.AllowedIPs = all, time.Unix(1, 0), all[:1]
+	held := []Held{{PublicKey: had.PublicKey, Prefixes: all[1:], Since: had.Held}}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d := draft{config: &wgquick.Config{Peers: []wgquick.Peer{had}}, held: held}
+		if d.letGo("proposal"); len(d.refused) > 0 || len(d.held) != 1 {
+			t.Errorf("refused: %q, %d held", d.refused, len(d.held))
+		}
+		rest, goes := accepted(&wgquick.Config{Peers: []wgquick.Peer{had}}, &wgquick.Config{Peers: []wgquick.Peer{has}}, held)
+		if !goes || len(rest.Peers[0].AllowedIPs) != 1 {
+			t.Errorf("accepted: %v, %d prefixes are left", goes, len(rest.Peers[0].AllowedIPs))
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("it takes a minute")
 	}
 }

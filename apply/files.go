@@ -251,10 +251,10 @@ func (d *draft) letGo(proposal string) {
 	var still []Held
 	for _, h := range d.held {
 		prefixes, stays := has[h.PublicKey]
-		left, gone := h, h
+		here, left, gone := set(prefixes), h, h
 		left.Prefixes, gone.Prefixes = nil, nil
 		for _, a := range h.Prefixes {
-			if slices.Contains(prefixes, a) {
+			if here[a] {
 				left.Prefixes = append(left.Prefixes, a)
 			} else {
 				gone.Prefixes = append(gone.Prefixes, a)
