@@ -234,25 +234,39 @@ func TestTenantsWithoutEnd(t *testing.T) {
 	}
 }
 
-// TestAHubThatNamesWithoutEnd keeps nobody busy: whoever has a kubelet's credentials may call its Node a hub.
-func TestAHubThatNamesWithoutEnd(t *testing.T) {
+// TestNodesThatNameWithoutEnd keep nobody busy: whoever has a kubelet's credentials may call its Node a hub, and say that
+// it has very many addresses.
+func TestNodesThatNameWithoutEnd(t *testing.T) {
 	var names strings.Builder
-	for i := range 400_000 { // more than an annotation holds, so that what grows by the square does not end
+	machine := node("m", "allowed-ips=")
+	for i := range 400_000 { // more than there is room for, so that what grows by the square does not end
 		fmt.Fprintf(&names, "1.%d.%d.%d,", i>>16, i>>8&255, i&255)
+		machine.InternalIPs = append(machine.InternalIPs, netip.AddrFrom4([4]byte{2, byte(i >> 16), byte(i >> 8), byte(i)}))
 	}
-	built := make(chan *wgquick.Config, 1)
-	go func() {
-		s := Snapshot{Nodes: []Node{hub("h", "allowed-ips="+names.String()+"1.6.0.0/16"), node("a", "allowed-ips=1.6.0.1/32,10.1.0.0/24")}}
-		c, _ := Build(us(Hub), s, nil, Policy{Prefix: kubePrefix})
-		built <- c
-	}()
-	select {
-	case c := <-built:
-		if diff := cmp.Diff(map[string]string{"a": "10.1.0.0/24 at nowhere"}, summary(c)); diff != "" {
-			t.Errorf("-want +got:\n%s", diff)
-		}
-	case <-time.After(time.Minute):
-		t.Fatal("it takes a minute")
+	machine.Annotations[kubePrefix+AnnotationAllowedIPs] = names.String() + "1.6.0.0/16"
+	for name, tc := range map[string]struct {
+		node Node
+		prev []wgquick.Peer
+	}{
+		"a hub":                        {hub("h", "allowed-ips="+names.String()+"1.6.0.0/16"), nil},
+		"a spoke that is a peer alone": {machine, has("m")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			built := make(chan *wgquick.Config, 1)
+			go func() {
+				s := Snapshot{Nodes: []Node{tc.node, node("a", "allowed-ips=10.1.0.0/24")}}
+				c, _ := Build(us(Hub), s, &wgquick.Config{Peers: tc.prev}, Policy{Prefix: kubePrefix})
+				built <- c
+			}()
+			select {
+			case c := <-built:
+				if got := summary(c)["a"]; got != "10.1.0.0/24 at nowhere" {
+					t.Errorf("another has %q", got)
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("it takes a minute")
+			}
+		})
 	}
 }
 

@@ -17,7 +17,8 @@ type candidate struct {
 	origin   wgquick.Origin
 	who      string // origin, for the ledger and for messages
 	relation relation
-	last     *wgquick.Peer // in the last proposal; nil: a newcomer
+	last     *wgquick.Peer       // in the last proposal; nil: a newcomer
+	machine  map[netip.Addr]bool // see isMachine; nil: nobody has asked
 
 	wantKey      wgquick.PublicKey
 	wantPrefixes []netip.Prefix // sorted
@@ -49,10 +50,15 @@ func (c *candidate) holdsEndpoint(a netip.Addr) bool {
 	return ok && held.Addr() == a
 }
 
-// isMachine reports whether a is an address of c's own machine.
+// isMachine reports whether a is an address of c's own machine. A kubelet may say that it has thousands.
 func (c *candidate) isMachine(a netip.Addr) bool {
-	is := func(own netip.Addr) bool { return own.Unmap() == a }
-	return slices.ContainsFunc(c.node.InternalIPs, is) || slices.ContainsFunc(c.node.ExternalIPs, is)
+	if c.machine == nil {
+		c.machine = make(map[netip.Addr]bool, len(c.node.InternalIPs)+len(c.node.ExternalIPs))
+		for _, own := range slices.Concat(c.node.InternalIPs, c.node.ExternalIPs) {
+			c.machine[own.Unmap()] = true
+		}
+	}
+	return c.machine[a]
 }
 
 func (c *candidate) lastEndpoint() (netip.AddrPort, bool) {
