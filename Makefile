@@ -5,7 +5,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BIN         := $(CURDIR)/bin
 UML         := $(CURDIR)/internal/lab/uml
 APISERVER   := $(CURDIR)/internal/lab/apiserver
-GOBUILD     := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+# --version says which commit it is, where git knows.
+GOBUILD      = CGO_ENABLED=0 go build -trimpath -buildvcs=$(if $(shell git rev-parse HEAD 2>/dev/null),true,false)
 
 # The race detector needs a C compiler, which setup may have to install first: looked up when it is used.
 race         = $(if $(shell command -v gcc),-race)
