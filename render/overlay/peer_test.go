@@ -129,6 +129,14 @@ func TestPeers(t *testing.T) {
 				`WireGuardPeer/ns/m: persistentKeepalive "x": not a number of seconds from 0 to 65535`,
 				`WireGuardPeer/ns/m: presharedKeySecretRef: not a key`,
 				`WireGuardPeer/ns/m: publicKey "(hidden)": not a key: 44 characters of base64 are wanted`}},
+		"a whole key where none belongs": {Policy{}, Snapshot{}, Snapshot{
+			Nodes: []Node{node("a", "ip=10.0.0.1", "endpoint="+key("secret").String())},
+			Peers: []Peer{crd("b", "allowed-ips="+key("secret").String()+",10.1.0.0/24"), secret("c", "allowed-ips=10.2.0.0/24,"+key("secret").String())}},
+			map[string]string{"a": "10.0.0.1/32 at nowhere", "ns/b": "10.1.0.0/24 at nowhere", "ns/c": "10.2.0.0/24 at nowhere"},
+			[]string{
+				`Node/a: endpoint "(hidden)": not IP:port, with a port from 1 to 65535`,
+				`WireGuardPeer/ns/b: allowedIPs "(hidden)": not a CIDR`,
+				`Secret/ns/c: allowed-ips "(hidden)": not a CIDR`}},
 		"its preshared key alone turns malformed": {Policy{}, Snapshot{Peers: []Peer{laptop}}, Snapshot{Peers: []Peer{
 			crd("m", "allowed-ips=10.1.0.0/24", "waits=not a key", "endpoint=203.0.113.1:1", "keepalive=7")}},
 			map[string]string{"ns/m": m},

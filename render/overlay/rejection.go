@@ -101,9 +101,12 @@ func fewer(rs []Rejection) []Rejection {
 	return append(rs[:maxPerNode:maxPerNode], more)
 }
 
-// discreet is r without what somebody may have put where a public key belongs, or into the wrong field of a Secret.
+// discreet is r without what somebody may have put where it does not belong, or where a public key does. A whole key in
+// the place of one is said to be public; not so in a Secret.
 func (r Rejection) discreet() Rejection {
-	if _, err := wgquick.ParseSecretKey(r.Value); err != nil || r.Origin.Kind == KindSecret { // else it is a whole key, and said to be public
+	_, err := wgquick.ParseSecretKey(r.Value)
+	inPlace := r.Origin.Kind != KindSecret && (r.Field == AnnotationPublicKey || r.Field == peerWords.publicKey)
+	if err != nil || !inPlace {
 		r.Value = wgquick.HideKeys(r.Value)
 	}
 	return r
