@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"wg-kube/apply/plan"
 	"wg-kube/templates/wgquick"
 )
 
@@ -137,6 +139,23 @@ func TestAnotherKeyIsWrittenIntoTheFile(t *testing.T) {
 		if s.PublicKey == was || s.PublicKey != another.Public() || live.PrivateKey != another {
 			t.Errorf("with peers 1 to %d: published %v, on the device %v", last, s.PublicKey, live.PrivateKey.Public())
 		}
+	}
+}
+
+// What the device has is the key that is lost only if it is the one that was published.
+func TestAnotherKeyOnTheDevice(t *testing.T) {
+	h := newHouse(t, "wg0")
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	i := h.newIface("wg0", func() {})
+	h.look(t, i, true)
+	was := h.status(t, "wg0").PublicKey
+	other, err := wgquick.NewPrivateKey()
+	must(t, err)
+	h.kernel.change("wg0", func(l *plan.Live) { l.PrivateKey = other })
+	must(t, os.RemoveAll(h.Dir))
+	must(t, h.prepare())
+	if l := h.look(t, i, true); !errors.Is(l.err, errKeyLost) || isThere(h.Keys("wg0").Dir) || isThere(h.inForce("wg0")) || h.status(t, "wg0").PublicKey != was {
+		t.Errorf("it is taken: %v", l.err)
 	}
 }
 
