@@ -346,6 +346,10 @@ func TestKeygen(t *testing.T) {
 	if _, err := h.Keygen(t.Context(), "wg0", file); err == nil || strings.Contains(err.Error(), other.Reveal()) {
 		t.Errorf("a key beside the one in force: %v", err)
 	}
+	h.write(t, h.inForce("wg0"), "[Interface")
+	if got, err := h.Keygen(t.Context(), "wg0", ""); err == nil || !got.IsZero() {
+		t.Errorf("the key is in a file that cannot be read: %v, %v", got, err)
+	}
 	if _, err := h.Keygen(t.Context(), "wg1", "/nonexistent"); err == nil || !strings.HasPrefix(err.Error(), "--import: /nonexistent: ") {
 		t.Errorf("no such key: %v", err)
 	}
