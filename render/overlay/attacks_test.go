@@ -150,7 +150,7 @@ func TestClaims(t *testing.T) {
 			map[string]string{}, []string{
 				`Node/f: allowed-ips "0.0.0.0/0": a default route is not granted to a Node`,
 				`Node/f: endpoint "127.0.0.1:1": lies inside 127.0.0.0/8 (loopback)`,
-				`Node/f: public-key "` + key("us").String() + `": our own key`,
+				`Node/f: public-key "` + key("us").String() + `": held by the node that says this`,
 				`Node/h: allowed-ips "203.0.113.0/24": covers 203.0.113.7, where this Node is reached`,
 				`Node/h: public-key "x": not a key: 44 characters of base64 are wanted`,
 				`Node/us: allowed-ips "x": not a CIDR`,
@@ -190,7 +190,7 @@ func TestClaims(t *testing.T) {
 			node("d", "ip=10.0.0.4", "public-key="+zeroKey), node("e", "ip=10.0.0.5", "public-key="), node("f", "ip=10.0.0.6", "public-key= "+key("f").String()+"\n")},
 			map[string]string{"a": "10.0.0.1/32 at nowhere", "f": "10.0.0.6/32 at nowhere"}, []string{
 				`Node/b: public-key "` + key("a").String() + `": held by Node/a`,
-				`Node/c: public-key "` + key("us").String() + `": our own key`,
+				`Node/c: public-key "` + key("us").String() + `": held by the node that says this`,
 				`Node/d: public-key "` + zeroKey + `": the zero key belongs to nobody`,
 				`Node/e: public-key: not set yet`}},
 		"many elements, and few that differ": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=10.0.1.0/24"+strings.Repeat(",\x00,", 1000))},
@@ -760,7 +760,7 @@ func TestFragments(t *testing.T) {
 		`Node/a: allowed-ips "10.1.9.9/32": overlaps 10.1.9.0/24, held by fragment/gate.conf`,
 		`Node/a: allowed-ips "192.0.2.0/24": covers 192.0.2.5, the endpoint of fragment/gate.conf`,
 		`Node/b: public-key "` + key("gate").String() + `": held by fragment/gate.conf`,
-		`fragment/gate.conf: PublicKey "` + key("us").String() + `": our own key`,
+		`fragment/gate.conf: PublicKey "` + key("us").String() + `": held by the node that says this`,
 		`fragment/other.conf: AllowedIPs "10.1.9.0/24": held by fragment/gate.conf`,
 		`fragment/other.conf: PublicKey "` + key("gate").String() + `": held by fragment/gate.conf`,
 	}

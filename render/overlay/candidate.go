@@ -107,7 +107,7 @@ func (j *judge) hearKey(c *candidate, s *said) bool {
 	case k.IsZero():
 		j.reject(c, Never, s.words.publicKey, s.publicKey.raw, "the zero key belongs to nobody")
 	case k == j.self.PublicKey:
-		j.reject(c, Held, s.words.publicKey, s.publicKey.raw, "our own key")
+		j.reject(c, Held, s.words.publicKey, s.publicKey.raw, "held by the node that says this")
 	case j.policy.neverKey(c.relation, k) != "":
 		j.reject(c, Excluded, s.words.publicKey, s.publicKey.raw, j.policy.neverKey(c.relation, k))
 	default:

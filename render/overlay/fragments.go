@@ -41,7 +41,7 @@ func staticPeers(self Self, fragments []Fragment, last []wgquick.Peer) ([]wgquic
 				refuse(Malformed, "PublicKey", "", "not set")
 				continue
 			case k == self.PublicKey:
-				refuse(Held, "PublicKey", k.String(), "our own key")
+				refuse(Held, "PublicKey", k.String(), "held by the node that says this")
 				continue
 			case keys[k] != "":
 				refuse(Held, "PublicKey", k.String(), "held by "+keys[k])

@@ -106,7 +106,7 @@ func TestPeers(t *testing.T) {
 				`WireGuardPeer/ns/a: allowedIPs "127.0.0.0/8": overlaps 127.0.0.0/8 (loopback)`,
 				`WireGuardPeer/ns/a: allowedIPs "128.0.0.0/1": wider than /8: a split of a default route is not granted to a WireGuardPeer`,
 				`WireGuardPeer/ns/b: endpoint "10.1.0.9:1": lies inside 10.1.0.0/24, held by WireGuardPeer/ns/a`,
-				`WireGuardPeer/ns/c: publicKey "` + key("us").String() + `": our own key`,
+				`WireGuardPeer/ns/c: publicKey "` + key("us").String() + `": held by the node that says this`,
 				`Secret/ns/d: allowed-ips "::/0": a default route is not granted to a Secret`,
 				`Secret/ns/d: public-key "(hidden)": the zero key belongs to nobody`}},
 		"what is missing, of newcomers": {Policy{}, Snapshot{}, Snapshot{Peers: []Peer{

@@ -56,7 +56,7 @@ func keyOf(name string) string {
 var hostile = []struct{ field, value, answer string }{
 	{"public-key", "x", "not a key"},
 	{"public-key", keyOf("good-node"), "held by Node/good-node"},
-	{"public-key", keyOf("us"), "our own key"},
+	{"public-key", keyOf("us"), "held by the node that says this"},
 	{"public-key", strings.Repeat("A", 43) + "=", "the zero key belongs to nobody"},
 	{"public-key", keyOf("x") + "\n[Peer]\nPublicKey = " + keyOf("y"), "not a key"},
 	{"public-key", strings.Repeat("a", 200_000), "not a key"},
@@ -190,7 +190,7 @@ func TestHostile(t *testing.T) {
 	}
 	for i, h := range []struct{ field, value, answer string }{ // those before this hub by name would speak first
 		{"public-key", "x", "not a key"},
-		{"public-key", keyOf("us"), "our own key"},
+		{"public-key", keyOf("us"), "held by the node that says this"},
 		{"endpoint", "hub.example.com:51820", "not IP:port"},
 		{"endpoint", "169.254.169.254:80", "link-local"},
 		{"allowed-ips", "0.0.0.0/0", "a default route is not granted"},
@@ -208,7 +208,7 @@ func TestHostile(t *testing.T) {
 		"peer-name":   {`{"publicKey":"` + keyOf("peer-name") + `","allowedIPs":["10.57.3.0/24"],"presharedKeySecretRef":{"name":"пароль\nx"}}`, `there is no Secret \u043f\u0430\u0440\u043e\u043b\u044c x of type Opaque yet`},
 		"peer-data":   {`{"publicKey":"` + keyOf("peer-data") + `","allowedIPs":["10.57.4.0/24"],"presharedKeySecretRef":{"name":"secret-half","key":"ключ"}}`, `there is no \u043a\u043b\u044e\u0447 in Secret secret-half yet`},
 		"peer-two":    {`{"publicKey":"` + keyOf("good-node") + `","allowedIPs":["127.0.0.1/32"],"endpoint":"127.0.0.1:1"}`, "endpoint"},
-		long:          {`{"publicKey":"` + keyOf("us") + `","allowedIPs":["10.57.5.0/24"]}`, "our own key"},
+		long:          {`{"publicKey":"` + keyOf("us") + `","allowedIPs":["10.57.5.0/24"]}`, "held by the node that says this"},
 		"peer-other":  {`{"publicKey":"` + keyOf("peer-other") + `","allowedIPs":["10.57.2.0/24"],"presharedKeySecretRef":{"name":"secret-half","key":"public-key"}}`, "there is no public-key in Secret secret-half yet"},
 	}
 	for name, s := range nodes {
