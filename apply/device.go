@@ -16,13 +16,17 @@ import (
 )
 
 // meaning is what a file in force was found to mean. It is worked out anew when the file or a resolved name changes,
-// the link has to be made, or the machine is not up to it: not on every look, for the MTU of a path is not to flutter.
+// the link has to be made, or the machine is not up to it: not on every look, for the MTU of a path is not to flutter. That
+// is looked at once a resync, and is another one when it was so twice.
 type meaning struct {
 	hash     string
 	resolved map[string]netip.AddrPort
 	want     plan.Desired
 	refused  []string // what the machine cannot have of the file: it is left out, or if it is in use already, stays
 	failed   bool     // something of a file from a proposal could not be done: perhaps the machine has changed
+
+	mtu int       // that of want, if it were worked out now; zero: nobody has looked
+	at  time.Time // when that was, or the meaning was worked out
 }
 
 // device makes the device what the file in force says.
@@ -70,7 +74,7 @@ func (i *iface) device(ctx context.Context, l *look) {
 			}
 			return
 		}
-		i.meaning = meaning{hash: inForce.hash, resolved: resolved, want: most.Want, refused: faultLines(most.Refused)}
+		i.meaning = meaning{hash: inForce.hash, resolved: resolved, want: most.Want, refused: faultLines(most.Refused), at: live.Now}
 		if same {
 			i.meaning.want.MTU = was.want.MTU
 		}
@@ -78,10 +82,16 @@ func (i *iface) device(ctx context.Context, l *look) {
 			leaveAsLive(&i.meaning.want, live)
 		}
 	}
+	other := renamed || len(unknown) > 0 || !slices.Equal(i.meaning.refused, was.refused) // it is not what it was
+	if i.mtuIsDue(live) {
+		if most, err := means(); err == nil && len(most.Refused) == 0 {
+			other = i.meaning.follow(most.Want.MTU) || other
+		}
+		i.meaning.at = live.Now
+	}
 	p := i.compare(i.meaning.want, &live, l.status.Peers)
 	p.KeepLink = Ours(inForce.config)
 	if !p.Empty() {
-		other := renamed || len(unknown) > 0 || !slices.Equal(i.meaning.refused, was.refused) // it is not what it was
 		l.drift = l.status.Applied == inForce.hash && !other && !i.half
 		if i.half = !i.carryOut(ctx, l, &p, live.Exists, run); i.half {
 			i.meaning.failed = Ours(inForce.config)
@@ -105,6 +115,23 @@ func (i *iface) device(ctx context.Context, l *look) {
 	l.status.Peers = remember(i.meaning.want, live, l.status.Peers)
 	i.right = true
 	i.lookUpAgain(ctx, live)
+}
+
+// mtuIsDue reports whether it is time to look whether the paths to the endpoints have another MTU by now. One that the
+// file says is no matter of paths.
+func (i *iface) mtuIsDue(live plan.Live) bool {
+	m := &i.meaning
+	return i.Resync > 0 && live.Exists && len(m.refused) == 0 && i.files.inForce.config.Interface.MTU == 0 && live.Now.Sub(m.at) >= i.Resync
+}
+
+// follow takes in the MTU as it would be now, and reports whether it has become another one.
+func (m *meaning) follow(mtu int) (other bool) {
+	other = mtu != m.want.MTU && mtu == m.mtu
+	if other {
+		m.want.MTU = mtu
+	}
+	m.mtu = mtu
+	return other
 }
 
 // leaveAsLive is for a file in use that the machine could not have any more: that the rest of it is kept up is all

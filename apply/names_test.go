@@ -281,3 +281,33 @@ func TestDeviceFollowsANameThatMoves(t *testing.T) {
 		t.Errorf("it was not tried at the old address first:\n%s", log)
 	}
 }
+
+// TestTheMTUFollowsThePath: what was worked out while the way to the endpoint was another one for a moment does not stay.
+func TestTheMTUFollowsThePath(t *testing.T) {
+	h := newHouse(t)
+	h.Resync = time.Nanosecond
+	h.write(t, h.inForce("wg0"), byHand(t, peer(1)))
+	i := h.newIface("wg0", func() {})
+	is := func(what string, around, want int) {
+		t.Helper()
+		h.kernel.mu.Lock()
+		h.kernel.around.MTU = around
+		h.kernel.mu.Unlock()
+		h.look(t, i, true)
+		if l, _ := h.kernel.Observe(t.Context(), "wg0"); l.MTU != want {
+			t.Errorf("%s: %d, want %d", what, l.MTU, want)
+		}
+	}
+	is("it comes up while the way is another one", 1300, 1220)
+	is("it has passed", 1500, 1220)
+	h.log.Take()
+	is("it has passed indeed", 1500, 1420)
+	if said := h.log.Take(); strings.Count(said, "msg=changed") != 1 || !strings.Contains(said, "mtu 1420") || strings.Contains(said, "drift") {
+		t.Errorf("it says %q", said)
+	}
+	is("it is another one for a moment", 1400, 1420)
+	is("no more", 1500, 1420)
+	is("once more", 1400, 1420)
+	i.files.inForce.config.Interface.MTU = 1420
+	is("the file says it", 1400, 1420)
+}
