@@ -172,7 +172,7 @@ func TestHostile(t *testing.T) {
 	secrets["secret-raw"] = saying{with(194, "preshared-key", strings.Repeat("\x01", 32)), "preshared-key: not a key"}
 	secrets["secret-numbers"] = saying{with(195, "allowed-ips", `[10, 55]`), "not a CIDR"}
 	secrets["secret-nested"] = saying{with(196, "allowed-ips", strings.Repeat("[", 50_000)), "not a CIDR"}
-	secrets["secret-null"] = saying{with(197, "allowed-ips", `["10.55.0.0/33", null]`), "an empty element"}
+	secrets["secret-null"] = saying{with(197, "allowed-ips", `["10.55.0.0/33", null]`), `"null": not a CIDR`}
 	long := strings.Repeat("x", 63)
 	long = strings.Repeat(long+".", 3) + long[:61] // 253 bytes, the most
 	nodes[long] = saying{with(91, "public-key", "x"), "not a key"}
