@@ -358,7 +358,7 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 
 // keepPort leaves the port in force in next, if somebody else has the one that is proposed: at the next boot we might be
 // quicker, and an interface that a person made would lack it. One that we may not ask for is let pass.
-func (i *iface) keepPort(next *draft) {
+func (i *iface) keepPort(ctx context.Context, next *draft) {
 	port, was := next.config.Interface.ListenPort, i.files.inForce.config
 	if port == 0 || was == nil || was.Interface.ListenPort == port {
 		return
@@ -367,11 +367,20 @@ func (i *iface) keepPort(next *draft) {
 	switch {
 	case err == nil:
 		_ = c.Close()
-	case errors.Is(err, syscall.EADDRINUSE):
+	case errors.Is(err, syscall.EADDRINUSE) && !i.listensOn(ctx, port):
 		next.config.Interface.ListenPort = was.Interface.ListenPort
 		next.refused = append(next.refused, wgquick.Fault{File: i.files.proposalPath, Line: next.config.Interface.Line,
 			Section: "Interface", Key: "ListenPort", Msg: fmt.Sprintf("%d: another socket has it; the one in force stays", port)}.Error())
 	}
+}
+
+// listensOn reports whether our own device has the port: of a file without one it has any.
+func (i *iface) listensOn(ctx context.Context, port uint16) bool {
+	if i.observed == nil {
+		i.observe(ctx)
+	}
+	live, err := i.observed()
+	return err == nil && live.ListenPort == port
 }
 
 // draft drafts the next file in force, as next does. What the machine cannot have is left out of it.
@@ -380,7 +389,7 @@ func (i *iface) draft(ctx context.Context, key wgquick.SecretKey, seen []Held, k
 	if err != nil || next == nil {
 		return nil, err
 	}
-	i.keepPort(next)
+	i.keepPort(ctx, next)
 	resolved, unknown := i.names.resolved(next.config)
 	most, err := i.means(ctx, next.config, next.was, resolved, i.files.proposalPath)
 	if err != nil {

@@ -404,3 +404,24 @@ func TestAPortThatAnotherHas(t *testing.T) {
 		t.Errorf("it is free: %d, refused: %q", i.files.inForce.config.Interface.ListenPort, h.status(t, "wg0").Refused)
 	}
 }
+
+// A file without a port leaves the device the one that it has, which is then no reason to refuse it.
+func TestThePortThatWeHave(t *testing.T) {
+	h := newHouse(t, "wg0")
+	ours, err := net.ListenUDP("udp", nil) // as our own device does
+	must(t, err)
+	defer ours.Close()
+	port := uint16(ours.LocalAddr().(*net.UDPAddr).Port)
+	i := h.newIface("wg0", func() {})
+	for _, proposed := range []uint16{port, 0, port} {
+		c := proposal(peer(1))
+		c.Head, c.Interface.ListenPort = []string{wgquick.ProposalHead}, proposed
+		b, err := c.Marshal()
+		must(t, err)
+		h.write(t, h.proposal("wg0"), string(b))
+		h.look(t, i, true)
+		if refused := h.status(t, "wg0").Refused; len(refused) != 0 || i.files.inForce.config.Interface.ListenPort != proposed {
+			t.Errorf("%d: %d in force, refused: %q", proposed, i.files.inForce.config.Interface.ListenPort, refused)
+		}
+	}
+}
