@@ -81,8 +81,8 @@ func (j *judge) hear(c *candidate) bool {
 		return false
 	}
 	j.hearKeepalive(c)
-	key, preshared, endpoint := j.hearKey(c, c.said), j.hearPreshared(c), j.hearEndpoint(c, c.said)
-	return j.hearPrefixes(c, c.said) && key && preshared && endpoint
+	key, preshared, endpoint := j.hearKey(c), j.hearPreshared(c), j.hearEndpoint(c)
+	return j.hearPrefixes(c) && key && preshared && endpoint
 }
 
 // hearLabel: a kubelet may call its own Node a hub, so our own flags may name those that are.
@@ -95,21 +95,21 @@ func (j *judge) hearLabel(c *candidate) bool {
 }
 
 // hearKey: a key that cannot be had leaves the last good one in its place.
-func (j *judge) hearKey(c *candidate, s *said) bool {
-	if s.publicKey.raw == "" && c.origin.Kind == KindNode {
+func (j *judge) hearKey(c *candidate) bool {
+	if c.said.publicKey.raw == "" && c.origin.Kind == KindNode {
 		j.wait(c, AnnotationPublicKey, "not set yet")
 		return false
 	}
-	err, k := s.publicKey.err, s.publicKey.value
+	err, k := c.said.publicKey.err, c.said.publicKey.value
 	switch {
 	case err != nil:
-		j.reject(c, Malformed, s.words.publicKey, s.publicKey.raw, err.Error())
+		j.reject(c, Malformed, c.said.words.publicKey, c.said.publicKey.raw, err.Error())
 	case k.IsZero():
-		j.reject(c, Never, s.words.publicKey, s.publicKey.raw, "the zero key belongs to nobody")
+		j.reject(c, Never, c.said.words.publicKey, c.said.publicKey.raw, "the zero key belongs to nobody")
 	case k == j.self.PublicKey:
-		j.reject(c, Held, s.words.publicKey, s.publicKey.raw, "held by the node that says this")
+		j.reject(c, Held, c.said.words.publicKey, c.said.publicKey.raw, "held by the node that says this")
 	case j.policy.neverKey(c.relation, k) != "":
-		j.reject(c, Excluded, s.words.publicKey, s.publicKey.raw, j.policy.neverKey(c.relation, k))
+		j.reject(c, Excluded, c.said.words.publicKey, c.said.publicKey.raw, j.policy.neverKey(c.relation, k))
 	default:
 		c.wantKey = k
 		return true
@@ -122,18 +122,18 @@ func (j *judge) hearKey(c *candidate, s *said) bool {
 	return true
 }
 
-func (j *judge) hearEndpoint(c *candidate, s *said) bool {
-	if s.endpoint.err != nil {
-		j.reject(c, Malformed, s.words.endpoint, s.endpoint.raw, s.endpoint.err.Error())
+func (j *judge) hearEndpoint(c *candidate) bool {
+	if c.said.endpoint.err != nil {
+		j.reject(c, Malformed, c.said.words.endpoint, c.said.endpoint.raw, c.said.endpoint.err.Error())
 	}
 	if c.relation == neighbour {
-		return j.hearVPCIP(c, s)
+		return j.hearVPCIP(c)
 	}
 	if c.relation == asSpoke { // it is for the others of its site, who tell nobody
-		j.checkVPCIP(c, s)
+		j.checkVPCIP(c)
 	}
-	c.wantEndpoint = s.endpoint.value
-	if s.endpoint.err != nil {
+	c.wantEndpoint = c.said.endpoint.value
+	if c.said.endpoint.err != nil {
 		c.wantEndpoint, _ = c.lastEndpoint()
 		c.lastGoodEndpoint = true
 	}
@@ -148,21 +148,21 @@ func (j *judge) hearEndpoint(c *candidate, s *said) bool {
 }
 
 // hearVPCIP: a neighbour that cannot be reached is no peer. What it claims is reached through the hub.
-func (j *judge) hearVPCIP(c *candidate, s *said) bool {
+func (j *judge) hearVPCIP(c *candidate) bool {
 	last, _ := c.lastEndpoint()
-	addr, port := s.vpcIP.value, cmp.Or(s.listenPort.value, s.endpoint.value.Port())
+	addr, port := c.said.vpcIP.value, cmp.Or(c.said.listenPort.value, c.said.endpoint.value.Port())
 	switch {
-	case s.vpcIP.raw == "":
+	case c.said.vpcIP.raw == "":
 		j.wait(c, AnnotationVPCIP, "not set yet")
 		return false
-	case s.vpcIP.err != nil:
-		j.reject(c, Malformed, AnnotationVPCIP, s.vpcIP.raw, s.vpcIP.err.Error())
+	case c.said.vpcIP.err != nil:
+		j.reject(c, Malformed, AnnotationVPCIP, c.said.vpcIP.raw, c.said.vpcIP.err.Error())
 		addr, c.lastGoodEndpoint = last.Addr(), true
 	}
-	if s.listenPort.err != nil {
-		j.reject(c, Malformed, AnnotationListenPort, s.listenPort.raw, s.listenPort.err.Error())
+	if c.said.listenPort.err != nil {
+		j.reject(c, Malformed, AnnotationListenPort, c.said.listenPort.raw, c.said.listenPort.err.Error())
 	}
-	if s.listenPort.err != nil || s.listenPort.raw == "" && s.endpoint.err != nil {
+	if c.said.listenPort.err != nil || c.said.listenPort.raw == "" && c.said.endpoint.err != nil {
 		port = last.Port()
 	}
 	if !addr.IsValid() {
@@ -178,14 +178,14 @@ func (j *judge) hearVPCIP(c *candidate, s *said) bool {
 }
 
 // checkVPCIP judges what others will be told, by itself.
-func (j *judge) checkVPCIP(c *candidate, s *said) {
-	if s.vpcIP.err != nil {
-		j.reject(c, Malformed, AnnotationVPCIP, s.vpcIP.raw, s.vpcIP.err.Error())
-	} else if why := neverEndpoint(s.vpcIP.value); why != "" {
-		j.reject(c, Never, AnnotationVPCIP, s.vpcIP.raw, why)
+func (j *judge) checkVPCIP(c *candidate) {
+	if c.said.vpcIP.err != nil {
+		j.reject(c, Malformed, AnnotationVPCIP, c.said.vpcIP.raw, c.said.vpcIP.err.Error())
+	} else if why := neverEndpoint(c.said.vpcIP.value); why != "" {
+		j.reject(c, Never, AnnotationVPCIP, c.said.vpcIP.raw, why)
 	}
-	if s.listenPort.err != nil {
-		j.reject(c, Malformed, AnnotationListenPort, s.listenPort.raw, s.listenPort.err.Error())
+	if c.said.listenPort.err != nil {
+		j.reject(c, Malformed, AnnotationListenPort, c.said.listenPort.raw, c.said.listenPort.err.Error())
 	}
 }
 
@@ -201,11 +201,11 @@ func (j *judge) rejectEndpoint(c *candidate, cause Cause, reason string) {
 }
 
 // hearPrefixes judges each prefix by itself.
-func (j *judge) hearPrefixes(c *candidate, s *said) bool {
+func (j *judge) hearPrefixes(c *candidate) bool {
 	switch {
 	case c.relation == asHub && len(j.self.HubAllowedIPs) > 0:
 		return true // what goes to a hub is the owner's word
-	case s.allowedIPs != nil:
+	case c.said.allowedIPs != nil:
 	case c.relation == asHub:
 		j.wait(c, AnnotationAllowedIPs, "not set yet")
 		return false
@@ -217,7 +217,7 @@ func (j *judge) hearPrefixes(c *candidate, s *said) bool {
 		j.wait(c, AnnotationAllowedIPs, "not set, and the Node has no "+what+" yet")
 		return false
 	}
-	claimed, refused := c.claims(s)
+	claimed, refused := c.claims()
 	for _, p := range claimed {
 		switch cause, why := j.ruledOut(c, p); {
 		case why == "":
@@ -232,10 +232,10 @@ func (j *judge) hearPrefixes(c *candidate, s *said) bool {
 }
 
 // claims is what c claims, sorted, and what of that is malformed: as long as an element is, nothing is taken away.
-func (c *candidate) claims(s *said) (claimed []netip.Prefix, malformed []Rejection) {
-	for _, r := range s.allowedIPs {
+func (c *candidate) claims() (claimed []netip.Prefix, malformed []Rejection) {
+	for _, r := range c.said.allowedIPs {
 		if r.err != nil {
-			malformed = append(malformed, Rejection{Origin: c.origin, Cause: Malformed, Field: s.words.allowedIPs, Value: r.raw, Reason: r.err.Error()})
+			malformed = append(malformed, Rejection{Origin: c.origin, Cause: Malformed, Field: c.said.words.allowedIPs, Value: r.raw, Reason: r.err.Error()})
 			continue
 		}
 		claimed = append(claimed, r.value)
@@ -249,7 +249,7 @@ func (c *candidate) claims(s *said) (claimed []netip.Prefix, malformed []Rejecti
 			}
 		}
 	}
-	if s.allowedIPs == nil || c.relation == mate {
+	if c.said.allowedIPs == nil || c.relation == mate {
 		claimed = append(claimed, c.byDefault()...)
 	}
 	slices.SortFunc(claimed, netip.Prefix.Compare)

@@ -15,9 +15,9 @@ func (j *judge) hearHub(n *Node, s *said) {
 	if n.Name != j.self.Node {
 		alone.self.PublicKey = j.self.PublicKey
 	}
-	alone.hearKey(c, c.said)
-	alone.hearEndpoint(c, c.said)
-	alone.hearPrefixes(c, c.said)
+	alone.hearKey(c)
+	alone.hearEndpoint(c)
+	alone.hearPrefixes(c)
 	for _, r := range alone.rejections {
 		if !r.Waiting { // it does not keep us waiting
 			j.rejections = append(j.rejections, r)
