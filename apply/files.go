@@ -287,7 +287,7 @@ func (f *files) writeDown(d *draft) (err error) {
 func (f *files) write(d *draft) (changed bool, err error) {
 	was, h := f.inForce.config, hash(d.b)
 	if h == f.inForce.hash {
-		return false, f.recorded(f.past.save())
+		return false, recorded(f.past.save())
 	}
 	path, err := f.target()
 	if err != nil {
@@ -300,7 +300,7 @@ func (f *files) write(d *draft) (changed bool, err error) {
 			return false, err
 		}
 	default:
-		err = f.recorded(f.past.leave(f.inForce.hash, was.Peers, f.uptime()))
+		err = recorded(f.past.leave(f.inForce.hash, was.Peers, f.uptime()))
 		if err != nil && d.keeps == nil && len(takenBy(d.config).from(was.Peers)) > 0 {
 			return false, err
 		}
@@ -316,7 +316,7 @@ func (f *files) write(d *draft) (changed bool, err error) {
 }
 
 // recorded is err as that of the past.
-func (f *files) recorded(err error) error {
+func recorded(err error) error {
 	if err != nil {
 		return unrecorded{err}
 	}
