@@ -798,6 +798,20 @@ func TestRefusedIsShort(t *testing.T) {
 	}
 }
 
+// No part of a key is shown where a long value is cut.
+func TestRefusedShowsNoPartOfAKey(t *testing.T) {
+	const secret = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+	for n := range 50 {
+		r := Rejection{Origin: wgquick.Origin{Kind: KindSecret, Name: "ns/a"}, Field: "endpoint", Value: strings.Repeat("x ", n) + secret + strings.Repeat(" x", 1<<10)}
+		shown := r.discreet().String()
+		for from := range len(secret) - 4 {
+			if strings.Contains(shown, secret[from:from+4]) {
+				t.Fatal(shown)
+			}
+		}
+	}
+}
+
 func TestCap(t *testing.T) {
 	var many []string
 	for i := range 1000 {

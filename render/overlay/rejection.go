@@ -107,7 +107,8 @@ func (r Rejection) discreet() Rejection {
 	_, err := wgquick.ParseSecretKey(r.Value)
 	inPlace := r.Origin.Kind != KindSecret && (r.Field == AnnotationPublicKey || r.Field == peerWords.publicKey)
 	if err != nil || !inPlace {
-		r.Value = wgquick.HideKeys(r.Value)
+		seen := r.Value[:min(len(r.Value), 2*maxValue)] // as far as what begins in what is shown can be a key; the rest may be a megabyte
+		r.Value = wgquick.HideKeys(seen)
 	}
 	return r
 }
