@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -100,4 +101,47 @@ func said(ends bool, events ...watch.Event) watch.Interface {
 		w.Stop()
 	}
 	return w
+}
+
+// TestAWatchThatHasBeenForgotten is no trouble: a server that was away for long, or a quiet kind, and all begins anew.
+func TestAWatchThatHasBeenForgotten(t *testing.T) {
+	mark := watch.Event{Type: watch.Bookmark, Object: &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		ResourceVersion: "1", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer cancel()
+		var log strings.Builder
+		lapsed, refused := 0, 0
+		q := &query[string]{
+			resource: resource[string]{
+				kind:    "Nodes",
+				example: &corev1.Node{},
+				watch: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+					if o.SendInitialEvents == nil {
+						refused++
+						return nil, apierrors.NewResourceExpired("too old")
+					}
+					w := watch.NewFakeWithChanSize(1, false)
+					w.Action(mark.Type, mark.Object)
+					time.AfterFunc(time.Duration(*o.TimeoutSeconds)*time.Second, w.Stop)
+					return w, nil
+				},
+				read: func(runtime.Object) string { return "" },
+			},
+			what:     "peers",
+			patience: time.Hour,
+			changed:  func() {},
+			fails:    func(err error) { t.Errorf("it fails: %v", err) },
+			lapse:    func() { lapsed++ },
+			trouble:  newTrouble(slog.New(slog.NewTextHandler(&log, nil))),
+			synced:   make(chan struct{}),
+		}
+		q.start(ctx)
+		time.Sleep(30 * time.Minute)
+		synctest.Wait()
+		if refused == 0 || lapsed == 0 || log.Len() > 0 || q.trouble.first() != nil {
+			t.Errorf("refused %d times, it lapses %d times, and %v is wrong:\n%s", refused, lapsed, q.trouble.first(), &log)
+		}
+	})
 }
