@@ -26,12 +26,14 @@ func TestAStreamThatDoesNotCome(t *testing.T) {
 		ResourceVersion: "1", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}}
 	for _, tc := range []struct {
 		name string
+		not  error // what it says in the place of a stream
 		says []watch.Event
 		ends bool
 		told string // "": nothing
 	}{
 		{name: "it says that it has forgotten too much", says: []watch.Event{expired}, told: "too old"},
 		{name: "it says so, and hangs up", says: []watch.Event{expired}, ends: true, told: "too old"},
+		{name: "it says so before there is a stream", not: apierrors.NewResourceExpired("too old"), told: "too old"},
 		{name: "it ends before its time", says: []watch.Event{node}, ends: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -53,8 +55,11 @@ func TestAStreamThatDoesNotCome(t *testing.T) {
 						watch: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
 							asked.Add(1)
 							time.Sleep(time.Millisecond) // the way there
-							if well.Load() {
+							switch {
+							case well.Load():
 								return said(false, node, mark), nil
+							case tc.not != nil:
+								return nil, tc.not
 							}
 							return said(tc.ends, tc.says...), nil
 						},
