@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -87,11 +88,27 @@ func readOne[T any](raw string, parse func(string) (T, error)) (r reading[T]) {
 	return r
 }
 
+// maxElements of a list are looked at: each costs time at every change of anything, and an object is granted a sixteenth of
+// as many.
+const maxElements = 16 * maxPrefixes
+
+// tooMany is one reading in the place of so many elements, nil if they are not too many.
+func tooMany[T any](elements int) []reading[T] {
+	if elements <= maxElements {
+		return nil
+	}
+	return []reading[T]{{raw: fmt.Sprintf("(%d elements)", elements), err: fmt.Errorf("more than the %d that are looked at", maxElements)}}
+}
+
 func readList[T any](raw string, parse func(string) (T, error)) (list []reading[T]) {
 	if strings.TrimSpace(raw) == "" {
 		return nil
 	}
-	list = make([]reading[T], 0, strings.Count(raw, ",")+1)
+	elements := strings.Count(raw, ",") + 1
+	if list = tooMany[T](elements); list != nil {
+		return list
+	}
+	list = make([]reading[T], 0, elements)
 	for element := range strings.SplitSeq(raw, ",") {
 		list = append(list, readNeeded(element, parse, "an empty element between commas"))
 	}

@@ -197,6 +197,9 @@ func TestClaims(t *testing.T) {
 			map[string]string{"a": "10.0.1.0/24 at nowhere"}, []string{
 				`Node/a: allowed-ips: an empty element between commas`,
 				`Node/a: allowed-ips "\x00": not a CIDR`}},
+		"elements without end": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=10.0.1.0/24"+strings.Repeat(",10.0.2.0/24", maxElements)), node("b", "allowed-ips=10.0.2.0/24")},
+			map[string]string{"b": "10.0.2.0/24 at nowhere"}, []string{
+				`Node/a: allowed-ips "(4097 elements)": more than the 4096 that are looked at`}},
 		"addresses as some write them": {us(Hub), Policy{}, []Node{node("a", "allowed-ips=FD00:0010::/32,012.7.1.1,0x0a.7.1.1,10.7,168230913,10.7.0.0/+16,10.7.0.0/4294967304,fd00::1%eth0/64,10.7.0.0/255.255.0.0\r\n")},
 			map[string]string{"a": "fd00:10::/32 at nowhere"}, []string{
 				`Node/a: allowed-ips "012.7.1.1": not a CIDR`,

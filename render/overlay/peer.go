@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -38,6 +39,9 @@ func (p Peer) said() said {
 	}
 	if p.Kind == KindSecret {
 		s.words = secretWords
+	}
+	if s.allowedIPs = tooMany[netip.Prefix](len(p.AllowedIPs)); s.allowedIPs != nil {
+		return s
 	}
 	for _, element := range p.AllowedIPs {
 		s.allowedIPs = append(s.allowedIPs, readNeeded(element, parsePrefix, "an empty element"))

@@ -86,6 +86,10 @@ func TestPeers(t *testing.T) {
 			[]string{
 				`Node/a: allowed-ips "10.1.0.0/24": overlaps 10.1.0.0/24, held by Secret/ns/z`,
 				`Secret/ns/z: allowed-ips "10.2.0.0/24": overlaps 10.2.0.0/24, held by fragment/f.conf`}},
+		"elements without end": {Policy{}, Snapshot{}, Snapshot{Peers: []Peer{
+			secret("a", "allowed-ips=10.1.0.0/24"+strings.Repeat(",10.2.0.0/24", maxElements)), secret("b", "allowed-ips=10.2.0.0/24")}},
+			map[string]string{"ns/b": "10.2.0.0/24 at nowhere"},
+			[]string{`Secret/ns/a: allowed-ips "(4097 elements)": more than the 4096 that are looked at`}},
 		"what each kind may claim at all": {narrow, Snapshot{}, Snapshot{Nodes: []Node{node("a", "ip=10.9.0.1")}, Peers: []Peer{
 			crd("b", "allowed-ips=10.1.0.0/24,10.2.1.0/24"), secret("c", "allowed-ips=10.1.1.0/24,10.2.0.0/24")}},
 			map[string]string{"a": "10.9.0.1/32 at nowhere", "ns/b": "10.1.0.0/24 at nowhere", "ns/c": "10.2.0.0/24 at nowhere"},
