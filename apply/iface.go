@@ -339,7 +339,7 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 	}
 	if changed {
 		if len(next.refused) == 0 {
-			i.meaning = meaning{hash: f.inForce.hash, resolved: now.resolved, want: next.want}
+			i.meaning = meaning{hash: f.inForce.hash, resolved: now.resolved, want: next.want, at: i.now()}
 		}
 		level := slog.LevelInfo
 		if before != nil && before.SameMeaning(next.config) && len(next.held) == 0 {

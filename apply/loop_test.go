@@ -433,6 +433,7 @@ func TestFilesBesideAreNotLookedAt(t *testing.T) {
 
 func TestAProposalIsGivenItsMeaningOnce(t *testing.T) {
 	h := newHouse(t, "wg0")
+	h.Resync = time.Hour
 	i := h.newIface("wg0", func() {})
 	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
 	h.look(t, i, true)
