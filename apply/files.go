@@ -51,6 +51,8 @@ func (c Config) files(iface string) *files {
 	if c.MaxShrink >= 1 {
 		window = 0
 	}
+	allow := Allowed()
+	allow.Peers = c.MaxPeers
 	return &files{
 		name:           iface,
 		path:           filepath.Join(c.Dir, iface+".conf"),
@@ -61,7 +63,7 @@ func (c Config) files(iface string) *files {
 		now:            c.now,
 		uptime:         c.uptime,
 		settle:         watch.Settler{Quiet: c.Settle, Moved: c.moved},
-		proposalReader: wgquick.Reader{Allow: Allowed()},
+		proposalReader: wgquick.Reader{Allow: allow},
 	}
 }
 

@@ -25,6 +25,7 @@ type checked struct {
 	sections []section // one for each header in normal
 	head     []string
 	refused  []string
+	cut      bool // the rest is not worth reading, nor is what came before it
 }
 
 // checker walks the lines of a file and refuses those that wg or wg-quick would refuse, or would misunderstand.
@@ -34,6 +35,7 @@ type checker struct {
 	faults *faultList
 
 	over    commentsOver // since the last line that was no comment
+	peers   int          // [Peer] sections so far
 	keyless int          // line of the current [Peer] while it has no PublicKey
 	shut    bool         // in a section that may not be there: its keys are not worth a fault each
 }
@@ -57,11 +59,12 @@ func check(text string, a Allow, faults *faultList) checked {
 	}
 	n := 0
 	for line := range strings.SplitSeq(text, "\n") {
-		if n++; faults.full() {
+		if n++; faults.full() || c.cut {
 			break
 		}
 		if n > maxLines {
 			faults.add(n, "", "more than %d lines; the rest is not read", maxLines)
+			c.cut = true
 			break
 		}
 		c.line(n, line)
@@ -128,6 +131,11 @@ func (c *checker) header(n int, code string) {
 	c.shut = empty || s.name == ""
 
 	if s.name == "Peer" {
+		if c.peers++; c.allow.Peers > 0 && c.peers > c.allow.Peers {
+			c.faults.add(n, "", "more than %d peers, which --max-peers allows; the rest is not read", c.allow.Peers)
+			c.cut = true
+			return
+		}
 		s.over, s.peer = over, over.origin.Name
 		if len(c.sections) == 0 {
 			c.head = slices.DeleteFunc(c.head, func(text string) bool { return new(commentsOver).read(text) })

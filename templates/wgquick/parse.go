@@ -14,6 +14,7 @@ import (
 type Allow struct {
 	Interface []string
 	Peer      []string
+	Peers     int // how many there may be, by --max-peers; zero: any number
 }
 
 // Parse reads a wg-quick file. name is used in errors only.
@@ -40,7 +41,7 @@ func parse(name string, body []byte, a Allow) (*Config, error) {
 		faults: &faults,
 		peers:  make(map[PublicKey]int, len(file.sections)),
 	}
-	if !faults.full() {
+	if !faults.full() && !file.cut {
 		if err := r.read(file); err != nil {
 			return nil, Faults{{File: name, Msg: err.Error()}}
 		}

@@ -215,6 +215,7 @@ func TestParseAllowed(t *testing.T) {
 		"a preshared key": {proposal, "[Peer]\nPublicKey = %B%\nPresharedKey = %A%\n", `a:3: [Peer] %B%: PresharedKey: may not be said here`},
 		"a fragment":      {fragment, "[Peer]\nPublicKey = %B%\nPresharedKey = %A%\n", ""},
 		"an interface":    {fragment, "[Interface]\nListenPort = 5\n[Peer]\nPublicKey = %B%\n", `a:1: [Interface]: this section may not stand here`},
+		"a peer too many": {wgquick.Allow{Peers: 1}, "[Peer]\nPublicKey = %B%\n[Peer]\nPublicKey = %C%\nAllowedIPs = x\n", "a:3: [Peer]: more than 1 peers, which --max-peers allows; the rest is not read"},
 		"no peers":        {wgquick.Allow{Peer: []string{}}, "[Peer]\nx\n", `a:1: [Peer]: this section may not stand here`},
 	} {
 		t.Run(name, func(t *testing.T) {
