@@ -30,6 +30,7 @@ type candidate struct {
 	// that is no news beside the refusal of what is said.
 	lastGoodKey      bool
 	lastGoodEndpoint bool
+	lostEndpoint     bool // it was refused by itself
 	lastGoodPrefixes map[netip.Prefix]bool
 
 	met      bool // at what it claims
@@ -70,7 +71,7 @@ func (c *candidate) lastEndpoint() (netip.AddrPort, bool) {
 
 // lostLastGood reports whether c was not granted something that it wanted because it had it.
 func (c *candidate) lostLastGood() bool {
-	return c.lastGoodEndpoint && c.wantEndpoint != c.endpoint ||
+	return c.lostEndpoint || c.lastGoodEndpoint && c.wantEndpoint != c.endpoint ||
 		slices.ContainsFunc(c.wantPrefixes, func(p netip.Prefix) bool { return c.lastGoodPrefixes[p] && !slices.Contains(c.prefixes, p) })
 }
 
@@ -193,6 +194,7 @@ func (j *judge) checkVPCIP(c *candidate) {
 func (j *judge) rejectEndpoint(c *candidate, cause Cause, reason string) {
 	switch {
 	case c.lastGoodEndpoint:
+		c.lostEndpoint = true
 	case c.relation == neighbour:
 		j.reject(c, cause, AnnotationVPCIP, c.wantEndpoint.Addr().String(), reason)
 	default:
@@ -277,7 +279,7 @@ func (j *judge) ruledOut(c *candidate, p netip.Prefix) (Cause, string) {
 // mayBeBare reports whether c is a peer without any prefix: a hub stands by; and if a spoke that is met at what it claims
 // were no peer, it would not call any more, and so be granted that again.
 func (c *candidate) mayBeBare() bool {
-	return c.relation == asHub || c.met || c.relation == asSpoke && c.wasBare()
+	return c.relation == asHub || c.met || c.wasBare()
 }
 
 func (c *candidate) wasBare() bool { return c.last != nil && len(c.last.AllowedIPs) == 0 }
