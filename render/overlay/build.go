@@ -165,7 +165,8 @@ func (b *Builder) round(self Self, s Snapshot, static, last []wgquick.Peer, p Po
 	}
 	j.shareOut(hubs, kept, static)
 	for _, c := range candidates {
-		settled = settled && !c.lostLastGood() && !(c.keyHeld && j.ledger.keys[c.wantKey] == "")
+		noMoreBare := c.met && c.wasBare() && len(c.prefixes) > 0 // that it was bare was a reason not to grant it all
+		settled = settled && !noMoreBare && !c.lostLastGood() && !(c.keyHeld && j.ledger.keys[c.wantKey] == "")
 	}
 	for _, h := range hubs {
 		peers = append(peers, h.peer(self))
