@@ -240,10 +240,7 @@ func TestStatusOfAnotherPast(t *testing.T) {
 	api := newCluster(t)
 	api.define()
 	ns := api.namespace()
-	made, err := api.peers(ns).Create(t.Context(), peer("office", `{"publicKey":"`+aliceKey+`","allowedIPs":["10.0.0.0/24"]}`), metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	made := api.createPeer(ns, "office", `{"publicKey":"`+aliceKey+`","allowedIPs":["10.0.0.0/24"]}`)
 	proxy := api.Proxy(t, api.Admin())
 	hub := run(t, proxy.Config(), kube.Config{Node: "hub", Role: overlay.Hub}, func(server *kube.Source) render.Peers { return peers.New(server, ns) })
 	hub.hasPeers("office")
@@ -280,10 +277,7 @@ func TestStatus(t *testing.T) {
 	api.define()
 	ns := api.namespace()
 	ctx := context.Background()
-	made, err := api.peers(ns).Create(ctx, peer("office", `{"publicKey":"`+aliceKey+`","allowedIPs":["10.0.0.0/24"]}`), metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	made := api.createPeer(ns, "office", `{"publicKey":"`+aliceKey+`","allowedIPs":["10.0.0.0/24"]}`)
 	hub := func() running {
 		return run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub}, func(server *kube.Source) render.Peers { return peers.New(server, ns) })
 	}
@@ -356,10 +350,7 @@ func TestTwoThatDiffer(t *testing.T) {
 	api := newCluster(t)
 	api.define()
 	ns := api.namespace()
-	made, err := api.peers(ns).Create(t.Context(), peer("office", `{"publicKey":"`+aliceKey+`","allowedIPs":["10.0.0.0/24"]}`), metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	made := api.createPeer(ns, "office", `{"publicKey":"`+aliceKey+`","allowedIPs":["10.0.0.0/24"]}`)
 	hub := func() render.Answerer {
 		r := run(t, api.Admin(), kube.Config{Node: "hub", Role: overlay.Hub}, func(server *kube.Source) render.Peers { return peers.New(server, ns) })
 		r.hasPeers("office")

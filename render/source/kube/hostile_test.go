@@ -19,6 +19,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
@@ -440,9 +441,11 @@ func (c cluster) createSecret(namespace, name string, data map[string]string) {
 	}
 }
 
-func (c cluster) createPeer(namespace, name, spec string) {
+func (c cluster) createPeer(namespace, name, spec string) *unstructured.Unstructured {
 	c.t.Helper()
-	if _, err := c.peers(namespace).Create(context.Background(), peer(name, spec), metav1.CreateOptions{}); err != nil {
+	made, err := c.peers(namespace).Create(context.Background(), peer(name, spec), metav1.CreateOptions{})
+	if err != nil {
 		c.t.Fatal(err)
 	}
+	return made
 }
