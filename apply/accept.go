@@ -11,9 +11,10 @@ import (
 )
 
 // Accept lets go what the status says is held, as far as it is still not in the proposal, and promotes the proposal. What
-// is dropped beside that nobody has seen yet: it is measured like any other, and may be accepted then. Accept returns
-// what changes in the file in force, for people. A daemon that runs sees the file change; without one, Once applies it.
-// That somebody names the interface is enough for it to take this one proposal.
+// is dropped beside that nobody has seen yet: it is measured like any other, and may be accepted then. Where that is all,
+// nothing goes, which is an error. Accept returns what changes in the file in force, for people. A daemon that runs sees
+// the file change; without one, Once applies it. That somebody names the interface is enough for it to take this one
+// proposal.
 //
 // Killed at any moment it has done all of it or nothing, and may be called again.
 func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
@@ -56,7 +57,13 @@ func (c Config) Accept(ctx context.Context, name string) ([]string, error) {
 	for _, h := range now.Held {
 		said = append(said, fmt.Sprintf("held, as it came later%s: %s; let go by: wg-apply accept %s", why, h, name))
 	}
-	return said, i.save(now)
+	if err := i.save(now); err != nil {
+		return said, err
+	}
+	if len(now.Held) > 0 && !next.accepts {
+		return said, fmt.Errorf("%s: nothing was let go: the status did not say yet what is held; it does now", name)
+	}
+	return said, nil
 }
 
 // accepted is the file in force without what is accepted: what it marks as held since then, under the same key, and

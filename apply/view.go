@@ -129,7 +129,12 @@ func (i *iface) viewProposal(ctx context.Context, v *View) {
 	if err != nil || next == nil {
 		return
 	}
-	v.Held, v.HeldWhy = next.held, next.heldWhy(v.HeldWhy)
+	// Only what the file marks can be accepted: what would be held waits until a wg-apply has seen it, and plan shows it.
+	waits := map[wgquick.PublicKey]bool{}
+	for _, h := range v.Held {
+		waits[h.PublicKey] = true
+	}
+	v.Held = slices.DeleteFunc(next.held, func(h Held) bool { return !waits[h.PublicKey] })
 	v.Refused, v.Errors = append(v.Refused, next.refused...), append(v.Errors, faults(next.keeps)...)
 	if f.inForce.config != nil && len(changes(f, next)) > 0 {
 		v.Warnings = append(v.Warnings, f.proposalPath+": not in force yet; what it changes is shown by: wg-apply plan --proposed "+i.name)
