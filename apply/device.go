@@ -223,7 +223,7 @@ func (i *iface) lookUpAgain(ctx context.Context, live plan.Live) {
 func (i *iface) means(ctx context.Context, c *wgquick.Config, was [][]wgquick.Peer, resolved map[string]netip.AddrPort, path string) (plan.Most, error) {
 	u, err := i.System.Underlay(ctx, i.name, withAddresses(c, resolved))
 	if err != nil {
-		return plan.Most{}, err
+		return plan.Most{}, unseen{err}
 	}
 	u.Resolved = resolved
 	if Ours(c) {
@@ -246,6 +246,11 @@ func (i *iface) means(ctx context.Context, c *wgquick.Config, was [][]wgquick.Pe
 	errors.As(err, &most.Refused)
 	return most, err
 }
+
+// unseen is why it is not known what the machine can have: no fault of a file.
+type unseen struct{ error }
+
+func (u unseen) Unwrap() error { return u.error }
 
 // judged is which prefixes of the peers in force came when each name had an address.
 func judged(inForce []wgquick.Peer) map[netip.Prefix]bool {

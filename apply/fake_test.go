@@ -29,6 +29,7 @@ type fake struct {
 	events chan struct{}
 	around plan.Underlay
 	asked  func() // is called before the answer about it; nil: nothing is
+	unseen error  // is that answer; nil: it is around
 }
 
 func newFake() *fake {
@@ -43,7 +44,7 @@ func (f *fake) Underlay(_ context.Context, iface string, _ *wgquick.Config) (pla
 	}
 	u := f.around
 	u.LinkMTU = f.live[iface].MTU
-	return u, nil
+	return u, f.unseen
 }
 
 func (f *fake) Observe(ctx context.Context, iface string) (plan.Live, error) {

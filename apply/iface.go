@@ -305,7 +305,7 @@ func (i *iface) promote(ctx context.Context, l *look, key wgquick.SecretKey, dev
 	}
 	l.status.Held, l.status.HeldWhy = i.promoted.held, i.promoted.why
 	l.refuse(notForProposal, i.promoted.refused)
-	if errors.As(i.promoted.err, new(syscall.Errno)) { // no fault of the proposal
+	if errors.As(i.promoted.err, new(syscall.Errno)) || errors.As(i.promoted.err, new(unseen)) { // no fault of the proposal
 		l.fail(i.promoted.err)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +147,23 @@ func TestLookHoldsUntilAccept(t *testing.T) {
 	h.look(t, i, false)
 	if h.kernel.peers("wg0") != 2 || len(h.status(t, "wg0").Held) != 0 {
 		t.Errorf("%d peers after accept, %d held", h.kernel.peers("wg0"), len(h.status(t, "wg0").Held))
+	}
+}
+
+// A proposal that came while the kernel could not tell what there is has no fault: it is tried again by itself.
+func TestLookAgainWhereTheMachineIsNotSeen(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	h.write(t, h.proposal("wg0"), rendered(t, 1))
+	h.look(t, i, true)
+	h.kernel.unseen = errors.New("a dump is torn")
+	h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+	if l := h.look(t, i, false); l.err == nil || len(l.status.Refused) > 0 || !slices.Equal(l.status.Errors, []string{"a dump is torn"}) {
+		t.Errorf("%v: refused: %q, errors: %q", l.err, l.status.Refused, l.status.Errors)
+	}
+	h.kernel.unseen = nil
+	if l := h.look(t, i, true); l.err != nil || h.kernel.peers("wg0") != 2 {
+		t.Errorf("%v: %d peers", l.err, h.kernel.peers("wg0"))
 	}
 }
 
@@ -355,10 +373,12 @@ func TestKeygen(t *testing.T) {
 	}
 }
 
-// unseen is a kernel that shows no interface to who has no privilege.
-type unseen struct{ System }
+// unprivileged is a kernel that shows no interface to who has no privilege.
+type unprivileged struct{ System }
 
-func (unseen) Observe(context.Context, string) (plan.Live, error) { return plan.Live{}, unix.EPERM }
+func (unprivileged) Observe(context.Context, string) (plan.Live, error) {
+	return plan.Live{}, unix.EPERM
+}
 
 func TestKeygenAsksTheDevice(t *testing.T) {
 	h := newHouse(t, "wg0")
@@ -368,7 +388,7 @@ func TestKeygenAsksTheDevice(t *testing.T) {
 	must(t, os.RemoveAll(h.Dir))
 	must(t, h.prepare())
 	hidden, none := h.Config, h.Config
-	hidden.System, none.System = unseen{h.kernel}, nil
+	hidden.System, none.System = unprivileged{h.kernel}, nil
 	if _, err := hidden.Keygen(t.Context(), "wg0", ""); !errors.Is(err, unix.EPERM) || isThere(h.Keys("wg0").Dir) {
 		t.Errorf("the published key is replaced by who cannot see whether the device has it: %v", err)
 	}

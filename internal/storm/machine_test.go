@@ -293,7 +293,7 @@ func (m *machine) shown(args ...string) string {
 	return out
 }
 
-// sections sorts the peers of a file, and what each of them has.
+// sections sorts the peers of a file, and what each of them has. Each line names its peer: two may have the same keepalive.
 func sections(text string) string {
 	parts := strings.Split(text, "[Peer]")
 	for i := range parts {
@@ -306,6 +306,13 @@ func sections(text string) string {
 			}
 		}
 		slices.Sort(lines)
+		for _, line := range lines {
+			if key, ok := strings.CutPrefix(line, "PublicKey = "); ok {
+				for j := range lines {
+					lines[j] = key + ": " + lines[j]
+				}
+			}
+		}
 		parts[i] = strings.Join(lines, "\n")
 	}
 	if len(parts) > 1 {
