@@ -210,6 +210,28 @@ func TestDeviceDriftIsRepaired(t *testing.T) {
 	}
 }
 
+// Somebody has deleted the link: down takes away what that has left.
+func TestDeviceDownOfALinkThatIsGone(t *testing.T) {
+	m := newMachine(t, "apply-down")
+	const left = "ip -4 rule; ip -6 rule; nft list tables"
+	before := m.Run(t, "sh", "-c", left)
+	file, _ := person(t, "10.0.0.1/24, fd00::1/64", 51820)
+	_, peer := person(t, "10.0.0.2/24", 51820)
+	m.Write(t, "/etc/wireguard/wg0.conf", file+section(peer, "0.0.0.0/0, ::/0", ""), 0o600)
+	m.apply(t, "once", "wg0")
+	m.Run(t, "ip", "link", "del", "wg0")
+	if m.Run(t, "sh", "-c", left) == before {
+		t.Fatal("nothing is left")
+	}
+	m.apply(t, "down", "wg0")
+	if got := m.Run(t, "sh", "-c", left); got != before {
+		t.Errorf("after down:\n%s\nwant:\n%s", got, before)
+	}
+	if got := m.apply(t, "status", "wg0"); strings.Contains(got, "applied") {
+		t.Errorf("status:\n%s", got)
+	}
+}
+
 // A hub whose link somebody deletes calls the spokes that were talking: they would not notice for 15 seconds, or,
 // as here, not at all, for they have nothing to say.
 func TestDeviceGreetsAfterALinkIsMadeAnew(t *testing.T) {

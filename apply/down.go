@@ -11,7 +11,8 @@ import (
 
 // Down takes an interface down with all that is ours. Its file stays. It stays down, whatever the files say and
 // also under a daemon that runs, until Once is called for it or the machine boots. As in wg-quick, a PreDown that
-// fails leaves it up, and a PostDown that fails is the error of an interface that is down.
+// fails leaves it up, and a PostDown that fails is the error of an interface that is down. Of one whose link is gone
+// already, what is left goes, and no hook is run.
 func (c Config) Down(ctx context.Context, name string) error {
 	i, unlock, err := c.alone(ctx, name)
 	if err != nil {
@@ -29,20 +30,13 @@ func (c Config) Down(ctx context.Context, name string) error {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx) // half a way down is no place to stop
-	if !live.Exists {
-		if len(i.status.DNS) > 0 {
-			i.unsetDNS(ctx)
-			i.status.DNS = nil
-			err = i.save(i.status)
-		}
-		return err
-	}
-	run := c.commands(i.files.inForce.config)
-	if f := i.files.inForce.config; f != nil {
+	run := commands{}
+	if f := i.files.inForce.config; live.Exists && f != nil {
+		run = c.commands(f)
 		for _, line := range c.notRun(i.files.path, f, "PreDown", "PostDown") {
 			i.log.Warn(line)
 		}
-	} else if c.Hooks {
+	} else if live.Exists && c.Hooks {
 		i.log.Warn(i.files.path + ": cannot be read, so no PreDown and PostDown of it is run")
 	}
 	if err := i.runner().Hooks(ctx, "PreDown", run.PreDown); err != nil {
