@@ -247,7 +247,7 @@ func (i *iface) means(ctx context.Context, c *wgquick.Config, was [][]wgquick.Pe
 	return most, err
 }
 
-// unseen is why it is not known what the machine can have: no fault of a file.
+// unseen is why it is not known what the machine can have, or what is in force: no fault of a file.
 type unseen struct{ error }
 
 func (u unseen) Unwrap() error { return u.error }

@@ -285,7 +285,8 @@ func (f *files) writeDown(d *draft) (err error) {
 }
 
 // write puts a draft in force, and reports whether that changed a byte. A link that stands at the path stays. A draft
-// that takes something away is not written while that is unrecorded, unless keeps is set.
+// that takes something away is not written while that is unrecorded, unless keeps is set, and none over a file that
+// somebody has written since it was read.
 func (f *files) write(d *draft) (changed bool, err error) {
 	was, h := f.inForce.config, hash(d.b)
 	if h == f.inForce.hash {
@@ -306,6 +307,9 @@ func (f *files) write(d *draft) (changed bool, err error) {
 		if err != nil && d.keeps == nil && len(takenBy(d.config).from(was.Peers)) > 0 {
 			return false, err
 		}
+	}
+	if versionOf(f.path) != f.inForce.version { // it may be a person's by now
+		return false, unseen{fmt.Errorf("%s: changed while the proposal was compared with it: not written", f.path)}
 	}
 	if err := atomicfile.Write(path, d.b, 0o600); err != nil {
 		return false, err

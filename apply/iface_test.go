@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -183,6 +184,32 @@ func TestLookNeverOverwritesAFileMadeByHand(t *testing.T) {
 	}
 	if _, err := h.Accept(t.Context(), "wg0"); err == nil {
 		t.Error("accept overwrites it")
+	}
+}
+
+// Nor one that a person writes while the proposal is being compared with what was there before: that may take as long as
+// a resolver does.
+func TestNoFileMadeByHandMeanwhileIsOverwritten(t *testing.T) {
+	hand := byHand(t, peers(1, 7)...)
+	for name, command := range map[string]func(h *house) error{
+		"once":   func(h *house) error { return h.Once(t.Context(), "wg0") },
+		"accept": func(h *house) error { _, err := h.Accept(t.Context(), "wg0"); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, "wg0")
+			h.write(t, h.proposal("wg0"), rendered(t, 1))
+			i := h.newIface("wg0", func() {})
+			h.look(t, i, true)
+			h.write(t, h.proposal("wg0"), rendered(t, 1, 2))
+			h.kernel.asked = sync.OnceFunc(func() { h.write(t, h.inForce("wg0"), hand) })
+			if err := command(h); err == nil || !strings.Contains(err.Error(), "not written") {
+				t.Errorf("it says: %v", err)
+			}
+			h.look(t, i, true)
+			if b, _ := os.ReadFile(h.inForce("wg0")); string(b) != hand || h.kernel.peers("wg0") != 7 {
+				t.Errorf("%d peers, and the file is:\n%s", h.kernel.peers("wg0"), b)
+			}
+		})
 	}
 }
 
