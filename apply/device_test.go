@@ -232,6 +232,30 @@ func TestDeviceDownOfALinkThatIsGone(t *testing.T) {
 	}
 }
 
+// On a busy machine the wg-device of a link that somebody has deleted takes its time to end, and answers until then.
+func TestDeviceWaitsForTheOneBefore(t *testing.T) {
+	if lab.HasKernelWireGuard(t) {
+		return // and needs no wg-device
+	}
+	m := newMachine(t, "apply-before")
+	file, _ := person(t, "10.0.0.1/24", 51820)
+	m.Write(t, "/etc/wireguard/wg0.conf", file, 0o600)
+	m.apply(t, "once", "wg0")
+	var pid int
+	_, of, _ := strings.Cut(m.Read(t, "/run/wg-kube/wg0.device.log"), "pid=")
+	if _, err := fmt.Sscan(of, &pid); err != nil {
+		t.Fatal(err)
+	}
+	must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	m.Run(t, "ip", "link", "del", "wg0")
+	timer := time.AfterFunc(time.Second, func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+	defer timer.Stop()
+	if out, code := m.Try(m.args("once", "wg0")...); code != 0 {
+		t.Errorf("exit status %d\n%s", code, out)
+	}
+	m.Run(t, "wg", "show", "wg0", "listen-port")
+}
+
 // A hub whose link somebody deletes calls the spokes that were talking: they would not notice for 15 seconds, or,
 // as here, not at all, for they have nothing to say.
 func TestDeviceGreetsAfterALinkIsMadeAnew(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -95,16 +94,8 @@ func (s *System) Delete(ctx context.Context, iface string) error {
 	if l.Type() == "wireguard" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
-	defer cancel()
-	for {
-		if _, err := os.Lstat(socketOf(iface)); errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: the link is gone, but its wg-device still holds %s", iface, socketOf(iface))
-		case <-time.After(5 * time.Millisecond):
-		}
+	if err := s.deserted(ctx, iface); err != nil {
+		return fmt.Errorf("%s: %w", iface, err)
 	}
+	return nil
 }

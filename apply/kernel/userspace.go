@@ -23,12 +23,15 @@ const (
 	Off   Userspace = "off"   // nobody: it is an error
 )
 
-// userspace makes the link a wg-device's.
-func (s *System) userspace(ctx context.Context, iface string) (err error) {
-	switch s.cfg.Userspace {
-	case Ask:
+// userspace makes the link a wg-device's. One whose link somebody has deleted a moment ago has to be gone: it would
+// answer in the place of the new one.
+func (s *System) userspace(ctx context.Context, iface string) error {
+	err := s.deserted(ctx, iface)
+	switch {
+	case err != nil:
+	case s.cfg.Userspace == Ask:
 		err = s.askForDevice(ctx, iface)
-	case Off:
+	case s.cfg.Userspace == Off:
 		err = errors.New("a userspace device is not wanted here")
 	default:
 		err = s.startDevice(ctx, iface)
@@ -114,6 +117,24 @@ func (s *System) waitForDevice(ctx context.Context, iface string, ended <-chan e
 		case <-tick.C:
 		}
 	}
+}
+
+// deserted waits until nobody answers for a link that is gone: a wg-device ends by itself then. Where there is a link
+// again it is somebody else's.
+func (s *System) deserted(ctx context.Context, iface string) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	for answers(iface) {
+		if l, err := s.findLink(iface); err == nil && l != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the link is gone, but its wg-device still holds %s", socketOf(iface))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 func (s *System) devicePath() (string, error) {

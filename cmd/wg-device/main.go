@@ -100,8 +100,10 @@ func serve(ctx context.Context, iface string, mtu int, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)
 	}
-	defer os.Remove(socketOf(iface))
-	defer func() { _ = uapi.Close() }()
+	defer func() { // in this order: as soon as nobody answers, the next one may have its own there
+		_ = os.Remove(socketOf(iface))
+		_ = uapi.Close()
+	}()
 
 	answer := func(l net.Listener) {
 		for {
