@@ -250,6 +250,8 @@ func (l *loop) run(ctx context.Context, tell func()) {
 			if quarrel++; quarrel > patience {
 				next, events = min(next, max(firstRetry, truce*got.took), lastRetry), nil
 			}
+		case len(got.status.Refused) > 0: // what others have of the machine they may give back without a word
+			next = min(next, retrying.Next())
 		default:
 			retrying.Reset()
 		}

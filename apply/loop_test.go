@@ -107,6 +107,23 @@ func TestDaemonOneDoesNotWaitForAnother(t *testing.T) {
 	h.eventually(t, "the slow one is applied", func() bool { return h.kernel.peers("slow") == 1 })
 }
 
+// A route that another device had goes without a word to us: what it was in the way of is tried again all the same.
+func TestDaemonTakesWhatTheMachineGivesBack(t *testing.T) {
+	h := newHouse(t, "wg1")
+	h.kernel.around.Routes = []plan.Route{docker(2)}
+	h.write(t, h.inForce("wg0"), byHand(t, peers(1, 2)...))
+	h.write(t, h.proposal("wg1"), rendered(t, 1, 2))
+	h.run(t)
+	refused := func(n int) bool {
+		return len(h.status(t, "wg0").Refused) == n && len(h.status(t, "wg1").Refused) == n
+	}
+	h.eventually(t, "both are refused", func() bool { return refused(1) && h.kernel.peers("wg0") == 0 && h.kernel.peers("wg1") == 1 })
+	h.kernel.mu.Lock()
+	h.kernel.around.Routes = nil
+	h.kernel.mu.Unlock()
+	h.eventually(t, "both are there", func() bool { return refused(0) && h.kernel.peers("wg0") == 2 && h.kernel.peers("wg1") == 2 })
+}
+
 func TestDaemonIsReady(t *testing.T) {
 	const no = "wg0: ip link add wg0 type wireguard: this kernel has no WireGuard"
 	for _, tt := range []struct {
