@@ -296,7 +296,8 @@ func (j *judge) meets(c *candidate, p netip.Prefix) bool {
 	case calls:
 		is = from == p.Addr()
 	case c.wantEndpoint.Addr() != p.Addr():
-		is = c.wasBare() && c.isMachine(p.Addr()) // nobody has heard it since
+		inside := c.said.allowedIPs != nil && c.wantEndpoint.IsValid() // it says where it is met, and what else is its own
+		is = c.wasBare() && !inside && c.isMachine(p.Addr())           // nobody has heard it since
 	case !c.holdsPrefix(p):
 		is = true
 	default:
