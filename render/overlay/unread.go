@@ -81,7 +81,9 @@ func (j *judge) keep(unread, static []wgquick.Peer) (kept []wgquick.Peer) {
 		if a := c.wantEndpoint.Addr(); a.IsValid() && neverEndpoint(a) == "" && j.againstEndpoint(c) == "" {
 			j.grantEndpoint(c)
 		}
-		kept = append(kept, c.peer(j.self))
+		is := c.peer(j.self)
+		is.Hub = peer.Hub && c.relation == asHub // to be taken for a hub makes it none
+		kept = append(kept, is)
 		j.wait(c, "", "it cannot be read; what it had stays")
 	}
 	return kept

@@ -65,6 +65,11 @@ func TestUnread(t *testing.T) {
 			if diff := cmp.Diff(tc.refused, lines(rejections)); diff != "" {
 				t.Errorf("refused (-want +got):\n%s", diff)
 			}
+			for _, is := range c.Peers {
+				if hub := is.Origin.Name == "h" || is.Origin.Name == "g"; is.Hub != hub {
+					t.Errorf("%s is marked as a hub: %t", is.Origin, is.Hub)
+				}
+			}
 		})
 	}
 }
