@@ -511,7 +511,9 @@ func TestWhoCalls(t *testing.T) {
 		"a fragment's peer calls": {Snapshot{Fragments: []Fragment{office}}, Snapshot{Nodes: []Node{thief}, Fragments: []Fragment{office}}, []Met{{key("f"), wgquick.Origin{}, netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where fragment/office calls`}},
 		"nobody of ours":          {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("z"), wgquick.Origin{}, netip.MustParseAddr(from)}}, nil},
 		"with the key before":     {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{node("a", "public-key="+key("b").String(), "allowed-ips=10.1.0.0/24"), thief}}, []Met{{key("a"), wgquick.Origin{Kind: KindNode, Name: "a", UID: "uid-a"}, netip.MustParseAddr(from)}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
-		"who holds it, keeps it":  {Snapshot{Nodes: []Node{caller, thief}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), wgquick.Origin{}, netip.MustParseAddr(from)}}, nil},
+		"with a key that another has now": {Snapshot{Nodes: []Node{caller}}, Snapshot{Nodes: []Node{caller, node("z", "allowed-ips=10.4.0.0/24"), thief}},
+			[]Met{{key("a"), wgquick.Origin{}, netip.MustParseAddr(from)}, {key("a"), wgquick.Origin{Kind: KindNode, Name: "z", UID: "uid-z"}, netip.MustParseAddr("192.0.2.9")}}, []string{`Node/t: allowed-ips "198.51.100.0/24": covers 198.51.100.7, from where Node/a calls`}},
+		"who holds it, keeps it": {Snapshot{Nodes: []Node{caller, thief}}, Snapshot{Nodes: []Node{caller, thief}}, []Met{{key("a"), wgquick.Origin{}, netip.MustParseAddr(from)}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			prev, _ := build(t, us(Hub), tc.before, nil, Policy{Prefix: kubePrefix})

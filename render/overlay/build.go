@@ -321,7 +321,9 @@ func (j *judge) writeOwners(own *Node, static []wgquick.Peer) {
 func callers(met []Met) map[wgquick.PublicKey]netip.Addr {
 	from := make(map[wgquick.PublicKey]netip.Addr, len(met))
 	for _, m := range met {
-		from[m.PublicKey] = m.Addr.Unmap()
+		if m.Origin == (wgquick.Origin{}) { // else its key may be another's by now
+			from[m.PublicKey] = m.Addr.Unmap()
+		}
 	}
 	return from
 }
@@ -340,7 +342,7 @@ func called(met []Met) map[wgquick.Origin]netip.Addr {
 // writeMet notes from where those call that want to be peers, or are. Of several behind one address the first of them
 // by precedence and name.
 func (j *judge) writeMet(candidates []*candidate, peers []wgquick.Peer) {
-	if len(j.callers) == 0 {
+	if len(j.callers)+len(j.called) == 0 {
 		return
 	}
 	write := func(k wgquick.PublicKey, o wgquick.Origin) {

@@ -276,10 +276,11 @@ func (w world) snapshot() (s Snapshot) {
 	}
 	for i := range w.IntN(3) {
 		met := Met{PublicKey: key(fmt.Sprintf("n%d", i)), Addr: netip.MustParseAddr(w.addr())}
-		if i == 1 {
-			met.Origin = wgquick.Origin{Kind: KindNode, Name: "n2", UID: "1"} // it had that key
-		}
 		s.Met = append(s.Met, met)
+		if i == 1 { // n2 had that key
+			met.Origin, met.Addr = wgquick.Origin{Kind: KindNode, Name: "n2", UID: "1"}, netip.MustParseAddr(w.addr())
+			s.Met = append(s.Met, met)
+		}
 	}
 	for i := range w.IntN(3) {
 		f := Fragment{Name: fmt.Sprintf("f%d.conf", i)}

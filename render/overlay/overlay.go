@@ -63,10 +63,10 @@ type Snapshot struct {
 	Met       []Met    // the peers that call
 }
 
-// Met is from where a peer calls of which nobody has said where it is.
+// Met is from where a key calls of which nobody has said where it is, or from where an object called last.
 type Met struct {
 	PublicKey wgquick.PublicKey // with which it called
-	Origin    wgquick.Origin    // the object that it is, which may have another key by now; zero: none, or not known
+	Origin    wgquick.Origin    // the object, which may have another key by now; zero: it is the key that calls
 	Addr      netip.Addr
 }
 
