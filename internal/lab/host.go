@@ -149,12 +149,13 @@ func (s *Segment) Plug(t testing.TB, h *Host, dev, addrs string) {
 }
 
 // Loss sends rate packets a second from one host to an address of another, until the returned function is called,
-// which says how many were sent and how many of them did not arrive.
+// which says how many were sent and how many of them did not arrive. A sender that the machine held up does not send more
+// at once than WireGuard queues.
 func Loss(t testing.TB, from, to *Host, addr string, rate int) (stop func() hosts.Lost) {
 	t.Helper()
 	a, err := netip.ParseAddr(addr)
 	check(t, err)
-	flow, err := hosts.Probe{From: from.Host, To: to.Host, Addr: a, Rate: rate}.Start()
+	flow, err := hosts.Probe{From: from.Host, To: to.Host, Addr: a, Rate: rate, Burst: 64}.Start()
 	check(t, err)
 	stopped := false
 	stop = func() hosts.Lost {
