@@ -231,8 +231,9 @@ func newLoop(c Config, name string) *loop {
 func (l *loop) run(ctx context.Context, tell func()) {
 	c := l.iface.Config
 	retrying := retry.Backoff{First: firstRetry, Last: lastRetry}
-	quarrel := 0 // repairs, without a quiet time in between
-	idle := 0    // looks, since memory was last given back
+	due, pause := true, time.Duration(0) // the last look was one for its time; and how long that was
+	quarrel := 0                         // repairs, without a quiet time in between
+	idle := 0                            // looks, since memory was last given back
 	var quiet <-chan time.Time
 	for device := true; ; {
 		was := l.iface.stamp()
@@ -251,13 +252,20 @@ func (l *loop) run(ctx context.Context, tell func()) {
 				next, events = min(next, max(firstRetry, truce*got.took), lastRetry), nil
 			}
 		case len(got.status.Refused) > 0: // what others have of the machine they may give back without a word
-			next = min(next, retrying.Next())
+			if got.changed {
+				retrying.Reset()
+			}
+			if got.changed || due {
+				pause = retrying.Next()
+			}
+			next = min(next, pause)
 		default:
 			retrying.Reset()
 		}
 		if got.again > 0 {
 			next = min(next, got.again)
 		}
+		due = false
 		timer := time.NewTimer(next)
 		settle := c.Settle // what comes meanwhile is one change
 		if got.idle || got.early {
@@ -282,7 +290,7 @@ func (l *loop) run(ctx context.Context, tell func()) {
 			case <-events:
 				device = true
 			case <-timer.C:
-				device = true
+				device, due = true, true
 				if got.steps == 0 {
 					quarrel = 0
 				}
