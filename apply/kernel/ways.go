@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -23,7 +24,7 @@ type ways struct {
 // way is what leads to an address.
 type way struct {
 	link int // index
-	mtu  int // of the path; zero: the link's
+	mtu  int // of the path, as it was set up; zero: the link's
 }
 
 func openWays() (*ways, error) {
@@ -41,23 +42,35 @@ func openWays() (*ways, error) {
 
 func (w *ways) close() { _ = unix.Close(w.fd) }
 
-// to returns the way of a packet with that mark. An address to which there is none is an error.
+// to returns the way of a packet with that mark. An address to which there is none is an error. What the kernel has
+// learned by ICMP of the path does not count: whoever it leads to, and others in their name, may say anything.
 func (w *ways) to(a netip.Addr, mark uint32) (way, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	is, learned, err := w.ask(a, mark, unix.RTM_F_LOOKUP_TABLE)
+	if err != nil || !learned {
+		return is, err
+	}
+	was, _, err := w.ask(a, mark, unix.RTM_F_LOOKUP_TABLE|unix.RTM_F_FIB_MATCH)
+	is.mtu = was.mtu
+	return is, err
+}
+
+// ask is one question. w.mu is held.
+func (w *ways) ask(a netip.Addr, mark, flags uint32) (is way, learned bool, err error) {
 	w.seq++
 	family := uint8(unix.AF_INET)
 	if a.Is6() {
 		family = unix.AF_INET6
 	}
 	req := nl.NetlinkRequest{NlMsghdr: unix.NlMsghdr{Len: unix.SizeofNlMsghdr, Type: unix.RTM_GETROUTE, Flags: unix.NLM_F_REQUEST, Seq: w.seq}}
-	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family, Dst_len: uint8(a.BitLen()), Flags: unix.RTM_F_LOOKUP_TABLE}})
+	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family, Dst_len: uint8(a.BitLen()), Flags: flags}})
 	req.AddData(nl.NewRtAttr(unix.RTA_DST, a.AsSlice()))
 	if mark != 0 {
 		req.AddData(nl.NewRtAttr(unix.RTA_MARK, nl.Uint32Attr(mark)))
 	}
 	if err := unix.Sendto(w.fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return way{}, err
+		return way{}, false, err
 	}
 	for {
 		n, _, err := unix.Recvfrom(w.fd, w.buf[:], 0)
@@ -65,29 +78,34 @@ func (w *ways) to(a netip.Addr, mark uint32) (way, error) {
 			continue
 		}
 		if err != nil {
-			return way{}, err
+			return way{}, false, err
 		}
 		msgs, err := syscall.ParseNetlinkMessage(w.buf[:n])
 		if err != nil {
-			return way{}, err
+			return way{}, false, err
 		}
 		for _, m := range msgs {
 			if m.Header.Seq != w.seq {
 				continue // to a question that was given up
 			}
 			if m.Header.Type != unix.RTM_NEWROUTE || len(m.Data) < unix.SizeofRtMsg {
-				return way{}, fmt.Errorf("%s: no way there", a)
+				return way{}, false, fmt.Errorf("%s: no way there", a)
 			}
-			return parseWay(m.Data[unix.SizeofRtMsg:]), nil
+			is, learned = parseWay(m.Data)
+			return is, learned, nil
 		}
 	}
 }
 
-func parseWay(b []byte) (w way) {
-	for attr, v := range attributes(b) {
+func parseWay(m []byte) (w way, learned bool) {
+	v6, flags := m[0] == unix.AF_INET6, binary.NativeEndian.Uint32(m[8:])
+	learned = v6 && flags&unix.RTM_F_CLONED != 0
+	for attr, v := range attributes(m[unix.SizeofRtMsg:]) {
 		switch attr {
 		case unix.RTA_OIF:
 			w.link = number(v)
+		case unix.RTA_CACHEINFO: // of IPv4 all ways are cloned, and what was learned expires
+			learned = learned || !v6 && len(v) >= 12 && number(v[8:]) != 0
 		case unix.RTA_METRICS:
 			for metric, v := range attributes(v) {
 				if metric == unix.RTAX_MTU {
@@ -96,5 +114,5 @@ func parseWay(b []byte) (w way) {
 			}
 		}
 	}
-	return w
+	return w, learned
 }
