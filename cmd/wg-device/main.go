@@ -89,6 +89,7 @@ func serve(ctx context.Context, iface string, mtu int, log *slog.Logger) error {
 		_ = link.Close()
 		return fmt.Errorf("new link: the kernel called it %q", name)
 	}
+	outliveEvents()
 	trouble := newHourly(log)
 	dev := device.NewDevice(link, conn.NewDefaultBind(), &device.Logger{
 		Verbosef: func(format string, a ...any) { log.Debug(fmt.Sprintf(format, a...)) },
@@ -147,6 +148,17 @@ func serve(ctx context.Context, iface string, mtu int, log *slog.Logger) error {
 			_ = uapi.Close()
 			uapi = anew
 			go answer(uapi)
+		}
+	}
+}
+
+// outliveEvents keeps a TUN from ending when links change faster than we are let run. It is told of them by a netlink
+// socket of its own, and takes the word that some were lost for the end of that: the kernel is to lose them without a
+// word. Whether its own link is up it sees every second as well.
+func outliveEvents() {
+	for fd := range 64 { // there are a few yet
+		if of, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && of == unix.AF_NETLINK {
+			_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1)
 		}
 	}
 }

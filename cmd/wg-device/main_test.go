@@ -89,6 +89,27 @@ func TestItOutlivesALackOfOpenFiles(t *testing.T) {
 	}
 }
 
+// The kernel has more to tell of links than the buffer holds while the device is not let run.
+func TestItOutlivesEventsThatAreLost(t *testing.T) {
+	h := lab.NewHost(t, "host")
+	p := start(t, h)
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	h.Run(t, "sh", "-ec", "for i in $(seq 1000); do echo link set lo mtu 65535; echo link set lo mtu 65536; done | ip -batch -")
+	if err := p.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	h.Run(t, "wg", "set", "wg0", "listen-port", "51820")
+	h.Run(t, "ip", "link", "set", "up", "dev", "wg0")
+	lab.Eventually(t, soon, "it listens", func() bool {
+		_, code := h.Try("sh", "-c", "ss -lnu | grep -q :51820")
+		return code == 0
+	})
+	h.Run(t, "ip", "link", "del", "wg0")
+	ended(t, h, p)
+}
+
 func ended(t *testing.T, h *lab.Host, p *lab.Process) {
 	t.Helper()
 	if code := p.Exit(t, soon); code != 0 {
