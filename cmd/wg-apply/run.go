@@ -35,12 +35,7 @@ func (p *program) run() *cobra.Command {
 			d := apply.New(p.Config, args...)
 			registry := prometheus.NewRegistry()
 			registry.MustRegister(d, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-			go func() {
-				h := service.HTTP{Addr: metricsAddr, Metrics: registry, Alive: d.Alive, Ready: d.Ready}
-				if err := h.Serve(c.Context()); err != nil {
-					p.Log.Error("no metrics are served", "err", err) // the tunnel matters more
-				}
-			}()
+			go service.HTTP{Addr: metricsAddr, Metrics: registry, Alive: d.Alive, Ready: d.Ready, Log: p.Log}.Serve(c.Context())
 			return d.Run(c.Context())
 		},
 	}

@@ -51,10 +51,7 @@ func runCommand(o *options) *cobra.Command {
 			return together(cmd.Context(),
 				p.loop.Run,
 				func(ctx context.Context) error {
-					h := service.HTTP{Addr: o.metricsAddr, Metrics: p.registry, Alive: p.loop.Alive, Ready: p.loop.Ready}
-					if err := h.Serve(ctx); err != nil {
-						p.log.Error("no metrics are served", "err", err) // the proposal matters more
-					}
+					service.HTTP{Addr: o.metricsAddr, Metrics: p.registry, Alive: p.loop.Alive, Ready: p.loop.Ready, Log: p.log}.Serve(ctx)
 					return nil
 				})
 		},

@@ -4,8 +4,8 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +15,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"wg-kube/internal/retry"
 )
 
 // Ready tells systemd that the service is up. It may be called again; only the first time counts.
@@ -80,14 +82,34 @@ type HTTP struct {
 	Metrics *prometheus.Registry
 	Alive   func() error // /healthz: what only a restart can cure; nil: nothing
 	Ready   func() error // /readyz: why the daemon is not yet, or no longer, as it should be; nil: it is
+	Log     *slog.Logger
 }
 
-// Serve serves it until ctx is done.
-func (h HTTP) Serve(ctx context.Context) error {
+// Serve serves it until ctx is done. Addr may be one that the machine gets later, such as that of the tunnel, or that
+// somebody else has for a moment: that is said once, and tried again.
+func (h HTTP) Serve(ctx context.Context) {
 	if h.Addr == Off {
-		<-ctx.Done()
-		return nil
+		return
 	}
+	retrying := retry.Backoff{First: time.Second, Last: time.Minute}
+	for said := ""; ; {
+		err := h.serve(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if said != err.Error() {
+			said = err.Error()
+			h.Log.Error("no metrics are served", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retrying.Next()):
+		}
+	}
+}
+
+// serve returns why it cannot, or can no longer, serve.
+func (h HTTP) serve(ctx context.Context) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", h.Addr)
 	if err != nil {
 		return fmt.Errorf("metrics: %w", err)
@@ -101,10 +123,7 @@ func (h HTTP) Serve(ctx context.Context) error {
 	srv.SetKeepAlivesEnabled(false)
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	if err := srv.Serve(conns); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("metrics: %w", err)
-	}
-	return nil
+	return fmt.Errorf("metrics: %w", srv.Serve(conns))
 }
 
 // probe answers 200 if there is nothing to say, else 503 with what there is.

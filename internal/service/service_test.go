@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"wg-kube/internal/lab"
 )
 
 func TestNotifyReachesTheServiceManager(t *testing.T) {
@@ -62,17 +65,19 @@ func TestServe(t *testing.T) {
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "wgkube_test_total", Help: "For the test."})
 	r.MustRegister(c)
 	c.Inc()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free now
+	l, err := net.Listen("tcp", "127.0.0.1:0") // somebody else has the port yet
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
-	l.Close()
+	var log lab.Log
 	sick := errors.New("wg0: refused")
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	h := HTTP{Addr: addr, Metrics: r, Alive: func() error { return nil }, Ready: func() error { return sick }}
-	go func() { done <- h.Serve(ctx) }()
+	done := make(chan struct{})
+	h := HTTP{Addr: addr, Metrics: r, Alive: func() error { return nil }, Ready: func() error { return sick }, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	go func() { h.Serve(ctx); close(done) }()
+	lab.Eventually(t, 30*time.Second, "it says so", func() bool { return strings.Contains(log.String(), "address already in use") })
+	l.Close()
 	get := func(path string) (int, string) {
 		for range 1000 {
 			resp, err := http.Get("http://" + addr + path)
@@ -97,8 +102,9 @@ func TestServe(t *testing.T) {
 		t.Errorf("/readyz: %d %q", code, body)
 	}
 	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("after the end: %v", err)
+	<-done
+	if said := log.String(); strings.Count(said, "\n") != 1 {
+		t.Errorf("it is said once:\n%s", said)
 	}
 }
 
@@ -144,7 +150,7 @@ func TestManyWhoComeMeanwhile(t *testing.T) {
 		return nil
 	}
 	go func() {
-		_ = HTTP{Addr: addr, Metrics: prometheus.NewRegistry(), Alive: func() error { return nil }, Ready: ready}.Serve(t.Context())
+		HTTP{Addr: addr, Metrics: prometheus.NewRegistry(), Alive: func() error { return nil }, Ready: ready}.Serve(t.Context())
 	}()
 	dial := func() (c net.Conn) {
 		for range 1000 {
@@ -241,7 +247,7 @@ func TestManyWhoAskNothing(t *testing.T) {
 	addr := l.Addr().String()
 	l.Close()
 	go func() {
-		_ = HTTP{Addr: addr, Metrics: prometheus.NewRegistry(), Alive: func() error { return nil }}.Serve(t.Context())
+		HTTP{Addr: addr, Metrics: prometheus.NewRegistry(), Alive: func() error { return nil }}.Serve(t.Context())
 	}()
 	openFiles := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
