@@ -278,7 +278,7 @@ func (w world) snapshot() (s Snapshot) {
 		met := Met{PublicKey: key(fmt.Sprintf("n%d", i)), Addr: netip.MustParseAddr(w.addr())}
 		s.Met = append(s.Met, met)
 		if i == 1 { // n2 had that key
-			met.Origin, met.Addr = wgquick.Origin{Kind: KindNode, Name: "n2", UID: "1"}, netip.MustParseAddr(w.addr())
+			met.Origin, met.Addr = wgquick.Origin{Kind: KindNode, Name: "n2", UID: "1"}, s.Met[0].Addr
 			s.Met = append(s.Met, met)
 		}
 	}
