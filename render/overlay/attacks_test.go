@@ -558,6 +558,7 @@ func TestWhereASpokeIsMet(t *testing.T) {
 		"and spoils its claim":                             {now: Snapshot{Nodes: []Node{node("s", "allowed-ips=bad")}, Met: met(at)}, before: has("s"), want: "", told: []string{`Node/s: allowed-ips "bad": not a CIDR`}},
 		"and claims what is around it":                     {now: Snapshot{Nodes: []Node{node("s", "allowed-ips=192.0.2.0/24")}, Met: met(at)}, before: has("s"), want: "", told: []string{`Node/s: allowed-ips "192.0.2.0/24": covers 192.0.2.23, from where it calls itself`}},
 		"it says where it is met, and nobody has heard it": {now: Snapshot{Nodes: []Node{named}}, before: has("s"), want: " " + at + ":51820", told: []string{refused}},
+		"and says so itself, and nobody has heard it":      {now: Snapshot{Nodes: []Node{node("s", "ip="+at, "allowed-ips="+at+"/32")}}, before: has("s"), want: "", told: []string{refused}},
 		"and has one inside too, and nobody has heard it":  {now: Snapshot{Nodes: []Node{node("s", "ip="+at, "allowed-ips="+at+"/32,"+inside)}}, before: has("s"), want: inside + " " + at + "/32"},
 		"it is met elsewhere, and claims its node IP":      {now: Snapshot{Nodes: []Node{node("s", "ip=100.96.0.7", "endpoint="+at+":51820", "allowed-ips="+inside)}}, before: has("s"), want: inside + " " + at + ":51820"},
 		"it calls from elsewhere":                          {now: Snapshot{Nodes: []Node{silent}, Met: met("198.51.100.1")}, before: has("s"), want: at + "/32"},

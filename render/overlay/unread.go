@@ -82,7 +82,7 @@ func (j *judge) keep(unread, static []wgquick.Peer) (kept []wgquick.Peer) {
 			j.grantEndpoint(c)
 		}
 		is := c.peer(j.self)
-		is.Hub = peer.Hub && c.relation == asHub // to be taken for a hub makes it none
+		is.Hub = peer.Hub // to be taken for a hub makes it none
 		kept = append(kept, is)
 		j.wait(c, "", "it cannot be read; what it had stays")
 	}
