@@ -242,7 +242,7 @@ func (l *look) refuse(refusal int, lines []string) {
 
 // fail says why the device is not as it should be, and asks for another try.
 func (l *look) fail(err error) {
-	l.status.Errors = append(l.status.Errors, faults(err)...)
+	l.status.Errors = slices.Concat(l.status.Errors, faults(err)) // the former may be those of the last look
 	l.err = err
 }
 
