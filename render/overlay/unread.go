@@ -56,33 +56,43 @@ func (j *judge) keep(unread, static []wgquick.Peer) (kept []wgquick.Peer) {
 			given[p] = true
 		}
 	}
-	for _, peer := range unread {
-		k := peer.PublicKey
+	type peer struct {
+		*candidate
+		wasHub bool
+	}
+	var stay []peer
+	for _, was := range unread {
+		k := was.PublicKey
 		if k.IsZero() || k == j.self.PublicKey || j.ledger.keys[k] != "" {
 			continue
 		}
-		c := &candidate{origin: peer.Origin, who: peer.Origin.String(), relation: r}
-		if peer.Origin.Kind != KindNode {
-			c.relation, c.presharedKey, c.keepalive = asSpoke, peer.PresharedKey, &peer.PersistentKeepalive
+		c := &candidate{origin: was.Origin, who: was.Origin.String(), relation: r}
+		if was.Origin.Kind != KindNode {
+			c.relation, c.presharedKey, c.keepalive = asSpoke, was.PresharedKey, &was.PersistentKeepalive
 		}
 		if j.budget.against(c.origin.Kind, c.amount()) != "" {
 			continue
 		}
-		for _, p := range peer.AllowedIPs {
+		for _, p := range was.AllowedIPs {
 			if !given[p] && j.keepPrefix(c, p) {
 				given[p] = true
 			}
 		}
-		if c.relation != asHub && len(c.prefixes) == 0 && len(peer.AllowedIPs) > 0 {
+		if c.relation != asHub && len(c.prefixes) == 0 && len(was.AllowedIPs) > 0 {
 			continue
 		}
 		j.grantKey(c, k)
-		c.wantEndpoint, _ = peer.Endpoint.AddrPort()
+		c.wantEndpoint, _ = was.Endpoint.AddrPort()
+		stay = append(stay, peer{c, was.Hub})
+	}
+	// An endpoint may have come to lie in what another has, who is taken for a hub: so that is there first.
+	for _, p := range stay {
+		c := p.candidate
 		if a := c.wantEndpoint.Addr(); a.IsValid() && neverEndpoint(a) == "" && j.againstEndpoint(c) == "" {
 			j.grantEndpoint(c)
 		}
 		is := c.peer(j.self)
-		is.Hub = peer.Hub // to be taken for a hub makes it none
+		is.Hub = p.wasHub // to be taken for a hub makes it none
 		kept = append(kept, is)
 		j.wait(c, "", "it cannot be read; what it had stays")
 	}
