@@ -37,7 +37,7 @@ var meddling = []struct{ name, script string }{
 	{"a peer comes", "wg set $IFACE peer $(wg genkey | wg pubkey) allowed-ips 10.100.0.0/16"},
 	{"a peer loses its prefixes", "wg set $IFACE peer $(wg show $IFACE peers | tail -n 1) allowed-ips ''"},
 	{"the key and the port change", "wg set $IFACE listen-port 41414 private-key /run/other.key"},
-	{"a wg-device is killed", "kill -9 $DEVICE"},
+	{"a wg-device is killed", "[ $DEVICE = 0 ] || kill -9 $DEVICE"}, // 0: there is none, and it would be all of us
 	{"a proposal is cut short", "truncate -s 100 " + proposals + "/wg0.conf"},
 	{"a proposal is gone", "rm " + proposals + "/wg0.conf"},
 	{"a file in force is cut short", "truncate -s 150 " + handFile},
