@@ -140,7 +140,7 @@ func pair(t *testing.T) (a, b *machine, fileA string) {
 
 func (m *machine) eventually(t *testing.T, what, command string) {
 	t.Helper()
-	lab.Eventually(t, 10*time.Second, what, func() bool {
+	lab.Eventually(t, 30*time.Second, what, func() bool {
 		_, code := m.Try("sh", "-c", command)
 		return code == 0
 	})
@@ -191,7 +191,7 @@ func TestDeviceDriftIsRepaired(t *testing.T) {
 		"the link":   "ip link del wg0",
 	} {
 		a.Run(t, "sh", "-c", command)
-		lab.Eventually(t, 10*time.Second, what+" is back", func() bool {
+		lab.Eventually(t, 30*time.Second, what+" is back", func() bool {
 			got, ok := a.tryState("wg0")
 			return ok && got == want
 		})

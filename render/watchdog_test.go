@@ -17,7 +17,7 @@ func TestAHungLoopFeedsNoWatchdog(t *testing.T) {
 	c.synced = true
 	b.run(onlySource{c})
 	b.eventually("a proposal", func() bool { return strings.Contains(b.file(), "Node/alice") })
-	const soon = 10 * time.Second
+	const soon = 30 * time.Second
 	if !fed(soon) {
 		t.Error("nobody feeds it")
 	}

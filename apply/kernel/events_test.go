@@ -51,7 +51,7 @@ func TestEventsThatAreLost(t *testing.T) {
 		}
 		run(t, "ip", "route", "del", "10.2.0.0/24", "dev", "wg0")
 		close(wake)
-		lab.Eventually(t, 10*time.Second, "more than the buffer holds", func() bool {
+		lab.Eventually(t, 30*time.Second, "more than the buffer holds", func() bool {
 			return strings.Contains(log.String(), "netlink events were lost")
 		})
 		await("what was lost")
@@ -60,7 +60,7 @@ func TestEventsThatAreLost(t *testing.T) {
 		await("an event after that")
 
 		cancel()
-		lab.Eventually(t, 5*time.Second, "the end of the channel", func() bool {
+		lab.Eventually(t, 30*time.Second, "the end of the channel", func() bool {
 			select {
 			case _, open := <-events:
 				return !open

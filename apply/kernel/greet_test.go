@@ -42,9 +42,9 @@ func TestGreeting(t *testing.T) {
 	if done := bringUp(hub, conf); strings.Count(done, "persistent-keepalive") != 2 {
 		t.Errorf("the spoke alone is greeted:\n%s", done)
 	}
-	lab.Eventually(t, 10*time.Second, "the greeting", func() bool { return most(spoke, "transfer") > heard })
+	lab.Eventually(t, 30*time.Second, "the greeting", func() bool { return most(spoke, "transfer") > heard })
 	if lab.HasKernelWireGuard(t) { // a device in user space may keep its sessions
-		lab.Eventually(t, 10*time.Second, "a handshake", func() bool { return most(hub, "latest-handshakes") > met })
+		lab.Eventually(t, 30*time.Second, "a handshake", func() bool { return most(hub, "latest-handshakes") > met })
 	}
 	if got := hub.Run(t, "wg", "show", "wg0", "persistent-keepalive"); strings.Count(got, "off") != 2 {
 		t.Errorf("a keepalive is left:\n%s", got)

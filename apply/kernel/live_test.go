@@ -138,7 +138,7 @@ func TestWGQuickTakesDownWhatWeBroughtUp(t *testing.T) {
 	if out, code := lab.TryWGQuick(t, h, "down", file); code != 0 {
 		t.Fatalf("exit status %d\n%s", code, out)
 	}
-	lab.Eventually(t, 3*time.Second, "the device's end", func() bool {
+	lab.Eventually(t, 30*time.Second, "the device's end", func() bool {
 		sockets, _ := filepath.Glob(h.Path("/run/wireguard/*.sock"))
 		return len(sockets) == 0
 	})
@@ -239,7 +239,7 @@ func TestADeviceThatDiedIsMadeAnew(t *testing.T) {
 			run(t, "ip", "link", "del", "wg0") // the nearest thing to it
 		} else {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
-			lab.Eventually(t, 3*time.Second, "the end of the link", func() bool { l, err := s.findLink("wg0"); return l == nil && err == nil })
+			lab.Eventually(t, 30*time.Second, "the end of the link", func() bool { l, err := s.findLink("wg0"); return l == nil && err == nil })
 			if _, err := os.Stat(socketOf("wg0")); err != nil {
 				t.Errorf("the socket was to be left behind: %v", err)
 			}
@@ -249,7 +249,7 @@ func TestADeviceThatDiedIsMadeAnew(t *testing.T) {
 		// And if it is never made again, its rules and tables still go.
 		if pid := pidOf(t, s, "wg0"); pid != 0 {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
-			lab.Eventually(t, 3*time.Second, "the end of the link", func() bool { l, err := s.findLink("wg0"); return l == nil && err == nil })
+			lab.Eventually(t, 30*time.Second, "the end of the link", func() bool { l, err := s.findLink("wg0"); return l == nil && err == nil })
 			_ = os.Remove(socketOf("wg0"))
 		} else {
 			run(t, "ip", "link", "del", "wg0")
@@ -272,7 +272,7 @@ func TestADeviceThatHangs(t *testing.T) {
 		}
 		_ = syscall.Kill(pid, syscall.SIGSTOP)
 		defer syscall.Kill(pid, syscall.SIGCONT)
-		lab.Eventually(t, 3*time.Second, "its standstill", func() bool {
+		lab.Eventually(t, 30*time.Second, "its standstill", func() bool {
 			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			return strings.Contains(string(b), ") T ")
 		})
@@ -294,7 +294,7 @@ func TestADeviceThatHangs(t *testing.T) {
 			t.Errorf("another interface waits for it: %s", took)
 		}
 		_ = syscall.Kill(pid, syscall.SIGCONT)
-		lab.Eventually(t, 3*time.Second, "its answer", func() bool {
+		lab.Eventually(t, 30*time.Second, "its answer", func() bool {
 			_, err := s.Observe(context.Background(), "wg0")
 			return err == nil
 		})
@@ -322,7 +322,7 @@ func TestACallWithoutAnAnswer(t *testing.T) {
 			}
 		}
 		close(answer)
-		lab.Eventually(t, 10*time.Second, "the next call", func() bool { return ask(question) == nil })
+		lab.Eventually(t, 30*time.Second, "the next call", func() bool { return ask(question) == nil })
 		if !lab.HasKernelWireGuard(t) {
 			return
 		}
@@ -334,7 +334,7 @@ func TestACallWithoutAnAnswer(t *testing.T) {
 		if err := ask(lost); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("it does not wait: %v", err)
 		}
-		lab.Eventually(t, 10*time.Second, "the call after one that was lost", func() bool { return ask(question) == nil })
+		lab.Eventually(t, 30*time.Second, "the call after one that was lost", func() bool { return ask(question) == nil })
 	})
 }
 
@@ -473,7 +473,7 @@ func TestEvents(t *testing.T) {
 			}
 		}
 		cancel()
-		lab.Eventually(t, 2*time.Second, "the end of the channel", func() bool {
+		lab.Eventually(t, 30*time.Second, "the end of the channel", func() bool {
 			select {
 			case _, open := <-events:
 				return !open

@@ -15,7 +15,7 @@ import (
 func TestMain(m *testing.M) { lab.Main(m) }
 
 const (
-	soon   = 5 * time.Second
+	soon   = 30 * time.Second
 	socket = "/run/wireguard/wg0.sock" // from outside, /var/run would lead to the wrong /run
 )
 

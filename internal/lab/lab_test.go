@@ -117,7 +117,7 @@ func TestTry(t *testing.T) {
 func TestStart(t *testing.T) {
 	h := NewHost(t, "h")
 	p := h.Start(t, "sh", "-c", "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done")
-	Eventually(t, 5*time.Second, "the process is up", func() bool { return p.Log() == "up\n" })
+	Eventually(t, 30*time.Second, "the process is up", func() bool { return p.Log() == "up\n" })
 	check(t, p.Signal(syscall.SIGTERM))
 	if code := p.Exit(t, 5*time.Second); code != 5 || p.Log() != "up\nbye\n" {
 		t.Errorf("exit code %d, log %q", code, p.Log())
@@ -147,10 +147,10 @@ func TestNothingIsLeft(t *testing.T) {
 			check(t, cmd.Start())
 			for s := bufio.NewScanner(out); s.Scan() && !strings.HasPrefix(s.Text(), "up "); {
 			}
-			Eventually(t, 5*time.Second, "both sleepers run", func() bool { return strings.Count(processes(t), sleeper) >= 2 })
+			Eventually(t, 30*time.Second, "both sleepers run", func() bool { return strings.Count(processes(t), sleeper) >= 2 })
 			check(t, cmd.Process.Signal(end))
 			_ = cmd.Wait()
-			Eventually(t, 5*time.Second, "every process is gone", func() bool { return processes(t) == before })
+			Eventually(t, 30*time.Second, "every process is gone", func() bool { return processes(t) == before })
 			if now := netnsMounts(t); now > mounts {
 				t.Errorf("%d network namespaces are mounted, %d before", now, mounts)
 			}

@@ -32,7 +32,7 @@ import (
 func TestMain(m *testing.M) { lab.Main(m) }
 
 // hang bounds a wait for something that takes a second or two.
-const hang = 30 * time.Second
+const hang = time.Minute
 
 // cluster is an API server and a network segment on which the machines are.
 type cluster struct {

@@ -264,6 +264,9 @@ func TestDeviceHangs(t *testing.T) {
 	m.start()
 	m.rest()
 	device := m.deviceOf("wg0")
+	if device == 0 { // which would be all of us
+		t.Fatal("no wg-device serves wg0")
+	}
 	must(t, syscall.Kill(device, syscall.SIGSTOP))
 	f.nodes[6] = node(6)
 	f.hand.peers[0].prefixes = append(f.hand.peers[0].prefixes, "10.100.7.0/24")

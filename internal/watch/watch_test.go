@@ -10,7 +10,7 @@ import (
 )
 
 // hang bounds a wait for something that takes milliseconds.
-const hang = 10 * time.Second
+const hang = 30 * time.Second
 
 func TestEveryWayAFolderChangesIsSeen(t *testing.T) {
 	write := func(t *testing.T, path, text string) {
