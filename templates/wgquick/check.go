@@ -79,6 +79,7 @@ func check(text string, a Allow, faults *faultList) checked {
 func (c *checker) line(n int, line string) {
 	if strings.IndexByte(line, 0) >= 0 || !utf8.ValidString(line) {
 		c.faults.add(n, "", "not text: the line has bytes that are not UTF-8")
+		c.shut = c.shut || strings.HasPrefix(strings.TrimLeft(line, blanks), "[") // whose keys follow, is not known
 		return
 	}
 	code, comment, commented := strings.Cut(line, "#")

@@ -44,6 +44,7 @@ var stricter = []*strictness{
 	{fault: regexp.MustCompile(`: the prefix length is not a number$`), reason: "024 is 24 to wg and 20 to ip; a dotted mask is good for ip only"},
 	{fault: regexp.MustCompile(`: Address: .*: not an IP address$`), reason: "ip completes 10.1/16 and takes words like any"},
 	{fault: regexp.MustCompile(`: Address: .*: not an address of an interface$`), reason: "ip takes 0.0.0.0, and IPv4 multicast"},
+	{fault: regexp.MustCompile(`: Address: .*: said twice$`), reason: "in IPv6 form it is the same address"},
 	{fault: regexp.MustCompile(`: Endpoint: .*: not an IP address$`), reason: "wg completes 127.1"},
 	{fault: regexp.MustCompile(`: MTU: .*: not a number of bytes$`), reason: "ip reads hexadecimal and octal"},
 	{fault: regexp.MustCompile(`: MTU: .*: not between `), reason: "IPv4 is off below, and nothing longer fits into UDP"},

@@ -123,6 +123,7 @@ var refused = map[string]struct{ text, want string }{
 	"a key alone":                     {inInterface + "Table\n", `a:2: [Interface]: not of the form Key = value`},
 	"a NUL":                           {inInterface + "MTU = 5\x00\n", `a:2: [Interface]: not text: the line has bytes that are not UTF-8`},
 	"Latin-1":                         {inInterface + "# M\xfcller\n", `a:2: [Interface]: not text: the line has bytes that are not UTF-8`},
+	"Latin-1 beside a header":         {"[Interface] # M\xfcller\nMTU = 5\n", `a:1: not text: the line has bytes that are not UTF-8`},
 	"an unknown key":                  {inInterface + "Adress = 10.0.0.1\n", `a:2: [Interface]: Adress: no such key`},
 	"a Kelvin sign":                   {inInterface + "Private\u212aey = %A%\n", `a:2: [Interface]: no such key`},
 	"half of a key as a line":         {inInterface + "%A%\n", `a:2: [Interface]: no such key`},
