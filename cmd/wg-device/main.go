@@ -19,7 +19,6 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 
@@ -91,7 +90,7 @@ func serve(ctx context.Context, iface string, mtu int, log *slog.Logger) error {
 	}
 	outliveEvents()
 	trouble := newHourly(log)
-	dev := device.NewDevice(link, conn.NewDefaultBind(), &device.Logger{
+	dev := device.NewDevice(link, newBind(), &device.Logger{
 		Verbosef: func(format string, a ...any) { log.Debug(fmt.Sprintf(format, a...)) },
 		Errorf:   func(format string, a ...any) { trouble.warn(fmt.Sprintf(format, a...)) },
 	})
