@@ -2,6 +2,7 @@ package render
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"sync/atomic"
@@ -26,11 +27,12 @@ type publisher struct {
 	log     *slog.Logger
 	metrics *Metrics
 	said    said
-	want    chan marks  // with room for the newest
-	last    marks       // that was offered: what is left out since is to go
-	out     bool        // somebody took our own Node out
-	hub     bool        // our own Node has a hub's label, and is a spoke's
-	done    atomic.Bool // it worked once since the start, so that nothing is left of what an earlier run published
+	want    chan marks            // with room for the newest
+	last    marks                 // that was offered: what is left out since is to go
+	out     bool                  // somebody took our own Node out
+	hub     bool                  // our own Node has a hub's label, and is a spoke's
+	done    atomic.Bool           // it worked once since the start, so that nothing is left of what an earlier run published
+	failed  atomic.Pointer[error] // why the last try did not work; nil: it did
 }
 
 // marks are the labels and annotations of a Node, or some of them.
@@ -150,12 +152,22 @@ func (p *publisher) try(ctx context.Context, m marks) (written bool, err error) 
 	written, err = p.to.Publish(ctx, m.labels, m.annotations)
 	if err != nil {
 		p.metrics.published.WithLabelValues("error").Inc()
+		p.failed.Store(&err)
 		return false, err
 	}
 	if written {
 		p.metrics.published.WithLabelValues("ok").Inc()
 	}
 	p.said.news("err", "")
+	p.failed.Store(nil)
 	p.done.Store(true)
 	return written, nil
+}
+
+// unwritten is why the own Node is not what it should be, nil if nothing is known to be wrong with it.
+func (p *publisher) unwritten() error {
+	if err := p.failed.Load(); err != nil {
+		return fmt.Errorf("own Node not written: %w", *err)
+	}
+	return nil
 }

@@ -92,6 +92,7 @@ func New(c Config) (*Loop, error) {
 	}
 	if to, ok := c.Nodes.(Publisher); ok {
 		l.publisher = newPublisher(to, c)
+		l.standing.unwritten = l.publisher.unwritten
 	}
 	l.answerers = newAnswerers(c)
 	return l, nil

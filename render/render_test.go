@@ -558,7 +558,8 @@ func TestPublish(t *testing.T) {
 	c := newCluster(overlay.Node{Name: "hub-1", ExternalIPs: []netip.Addr{netip.MustParseAddr("203.0.113.7")}})
 	c.synced = true
 	c.refuse = errors.New("forbidden")
-	b.run(c)
+	loop := b.open(c)
+	b.start(loop)
 	b.peers()
 	time.Sleep(50 * time.Millisecond)
 	b.logged("own Node not written", 0) // there is no key yet, so nothing is published
@@ -573,6 +574,9 @@ func TestPublish(t *testing.T) {
 	}
 	b.write(b.runDir+"/wg0.json", string(s))
 	b.eventually("it is tried", func() bool { return strings.Contains(b.log.String(), "own Node not written") })
+	if err := loop.standing.unwritten(); err == nil || err.Error() != "own Node not written: forbidden" {
+		t.Errorf("the status line has %v", err)
+	}
 	c.change(func() { c.refuse = nil })
 	annotations := func() map[string]string {
 		c.mu.Lock()
@@ -588,6 +592,9 @@ func TestPublish(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	b.logged("msg=published", 1)
 	b.logged("own Node not written", 1)
+	if err := loop.standing.unwritten(); err != nil {
+		t.Errorf("the status line still has %v", err)
+	}
 
 	c.set(overlay.Node{Name: "hub-1", ExternalIPs: c.nodes["hub-1"].ExternalIPs})
 	b.eventually("somebody took it away, and it is published again", func() bool { return cmp.Equal(want, annotations()) })

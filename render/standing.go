@@ -16,10 +16,11 @@ const standingEvery = 10 * time.Second
 // every ten minutes at most.
 const silence = 15 * time.Minute
 
-// standing is the line that "systemctl status" shows. It ends with what cannot be read any more, and with the age of what
-// a remote source of Nodes last said: that it was synced once says nothing of now.
+// standing is the line that "systemctl status" shows. It ends with what cannot be written or cannot be read any more, and
+// with the age of what a remote source of Nodes last said: that it was synced once says nothing of now.
 type standing struct {
-	source Heard // nil: it is not remote
+	source    Heard        // nil: it is not remote
+	unwritten func() error // why others do not learn of this node; nil: nothing is to be written
 
 	mu   sync.Mutex
 	line string
@@ -43,8 +44,13 @@ func (s *standing) touch() (line string) {
 	if s.source == nil {
 		return ""
 	}
+	if s.unwritten != nil {
+		if err := s.unwritten(); err != nil {
+			line = "; " + err.Error()
+		}
+	}
 	if err := s.source.OutOfTouch(); err != nil {
-		line = "; " + err.Error()
+		line += "; " + err.Error()
 	}
 	at := s.source.LastSync()
 	if at.IsZero() {
