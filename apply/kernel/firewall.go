@@ -22,10 +22,10 @@ func tableName(iface string) string { return "wg-quick-" + iface }
 // postmangle is the chain that has the mark.
 const postmangle = "postmangle"
 
-// nft opens nftables for as long as an answer may take: one that is lost is waited for no longer.
+// nft opens nftables for as long as an answer may take.
 func nft() (*nftables.Conn, error) {
 	return nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
-		return c.SetDeadline(time.Now().Add(10 * time.Second))
+		return c.SetDeadline(time.Now().Add(answering))
 	}))
 }
 

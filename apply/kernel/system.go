@@ -46,6 +46,10 @@ type System struct {
 	turns map[string]chan struct{} // one call at a time to a device that may hang
 }
 
+// answering is how long the kernel may take for an answer. One that is lost is waited for no longer: the next question,
+// of another interface as well, would wait behind it.
+const answering = 10 * time.Second
+
 // New opens the kernel. Close releases it.
 func New(cfg Config) (*System, error) {
 	if cfg.Timeout == 0 {
@@ -69,6 +73,9 @@ func New(cfg Config) (*System, error) {
 		sock.Close()
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
+	limit := unix.NsecToTimeval(answering.Nanoseconds())
+	_ = h.SetSocketTimeout(answering) // it fails for a limit below a microsecond alone
+	_ = sock.SetReceiveTimeout(&limit)
 	// A kernel before 4.20 does not know it and dumps everything; what is read is filtered here as well.
 	_ = unix.SetsockoptInt(sock.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
 	return &System{

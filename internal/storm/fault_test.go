@@ -170,6 +170,7 @@ func TestOutages(t *testing.T) {
 		failing("nothing can be read", trace.Fault{To: trace.File, Calls: reads, Errno: unix.EIO}),
 		failing("no file descriptor is free", trace.Fault{Calls: []string{"open", "socket"}, Errno: unix.EMFILE}),
 		failing("netlink is interrupted", trace.Fault{To: trace.Netlink, Calls: []string{"sendto", "sendmsg", "recv"}, Errno: unix.EINTR}),
+		failing("what the kernel is asked is lost", trace.Fault{To: trace.Netlink, Calls: []string{"sendto"}, Lost: true}),
 		failing("netlink drops", trace.Fault{To: trace.Netlink, Calls: []string{"recv"}, Errno: unix.ENOBUFS}),
 		failing("the device takes nothing", trace.Fault{To: trace.Unix, Errno: unix.EIO}, trace.Fault{Calls: []string{"sendmsg"}, To: trace.Netlink, Errno: unix.EIO}),
 		failing("the device cannot be reached", trace.Fault{To: trace.Unix, Calls: []string{"connect"}, Errno: unix.ECONNREFUSED}, trace.Fault{Calls: []string{"socket"}, To: trace.Netlink, Errno: unix.ENOBUFS}),

@@ -65,6 +65,7 @@ const noCall = ^uint64(0)
 type call struct {
 	number uint64
 	fail   unix.Errno
+	lost   bool
 }
 
 // follow runs a program under the orders that come in on stdin, and returns its exit code.
@@ -245,8 +246,11 @@ func (t *tracer) stop(tid int) error {
 		if t.hits[i] <= f.Skip || f.Count > 0 && t.hits[i] > f.Skip+f.Count {
 			break
 		}
-		fmt.Printf("failed %s %s: %v\n", name, to, f.Errno)
-		c.fail = f.Errno
+		if c.fail, c.lost = f.Errno, f.Lost; c.lost {
+			fmt.Printf("failed %s %s: lost\n", name, to)
+		} else {
+			fmt.Printf("failed %s %s: %v\n", name, to, f.Errno)
+		}
 		return poke(tid, offsetOrigRax, noCall)
 	}
 	return nil
@@ -255,6 +259,8 @@ func (t *tracer) stop(tid int) error {
 // leave is a thread that leaves a call.
 func (t *tracer) leave(tid int, c *call, r *unix.PtraceRegs) error {
 	switch {
+	case c.lost:
+		return poke(tid, offsetRax, r.Rdx) // the length, of all that write or send from one buffer
 	case c.fail != 0:
 		return poke(tid, offsetRax, uint64(-int64(c.fail)))
 	case c.number == unix.SYS_SOCKET && int64(r.Rax) >= 0:

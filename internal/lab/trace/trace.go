@@ -40,8 +40,9 @@ type Fault struct {
 	Calls []string // by name, such as "fsync"; none: each that changes something
 	To    string   // File, Netlink, Unix or Other; "": wherever
 	Errno unix.Errno
-	Skip  int // so many of them are let through first
-	Count int // so many of them fail; zero: all, until there is another order
+	Lost  bool // instead: the program is told that all was written, and nothing comes of it
+	Skip  int  // so many of them are let through first
+	Count int  // so many of them fail; zero: all, until there is another order
 }
 
 // Order is what is done to the program from now on. The next order takes its place.
