@@ -342,7 +342,7 @@ func (i *iface) tryPromote(ctx context.Context, key wgquick.SecretKey, now promo
 			i.meaning = meaning{hash: f.inForce.hash, resolved: now.resolved, want: next.want, at: i.now()}
 		}
 		level := slog.LevelInfo
-		if before != nil && before.SameMeaning(next.config) && len(next.held) == 0 {
+		if before != nil && before.SameMeaning(next.config) && len(next.held) == 0 && len(i.status.Held) == 0 {
 			level = slog.LevelDebug // of its comments alone, and wg-render has told what they tell
 		}
 		i.voice.tell(level, "promoted", 1, func(int) []any {

@@ -56,3 +56,24 @@ func TestALiarFillsNoLog(t *testing.T) {
 		t.Errorf("%d lines of 200 other MTUs", lines)
 	}
 }
+
+// Who reads of a hold in the log reads there as well that it is over, also where those who were held came back and the
+// file in force says what it said before.
+func TestTheEndOfAHoldIsTold(t *testing.T) {
+	h := newHouse(t, "wg0")
+	i := h.newIface("wg0", func() {})
+	for _, tt := range []struct {
+		peers []int
+		says  string
+	}{
+		{[]int{1, 2, 3, 4, 5, 6}, "peers=6 held=0"},
+		{[]int{1}, "peers=6 held=5"},
+		{[]int{1, 2, 3, 4, 5, 6}, "peers=6 held=0"},
+	} {
+		h.write(t, h.proposal("wg0"), rendered(t, tt.peers...))
+		h.look(t, i, false)
+		if log := h.log.Take(); !strings.Contains(log, "level=INFO msg=promoted iface=wg0 path="+h.inForce("wg0")+" "+tt.says) {
+			t.Errorf("%d peers: it is not told that there are %s:\n%s", len(tt.peers), tt.says, log)
+		}
+	}
+}
