@@ -80,14 +80,14 @@ func (f *files) read() (wait time.Duration, err error) {
 // A proposal that is being written is left alone; wait is when to look again.
 func (f *files) fetch(all bool) (wait time.Duration, err error) {
 	var soon notYet
-	err = f.inForce.fetch(all, f.path, &f.settle, readInForce)
+	err = f.inForce.fetch(all, f.path, versionOf, &f.settle, readInForce)
 	if errors.As(err, &soon) {
 		return time.Duration(soon), soon
 	}
 	if !f.takesProposals {
 		return 0, nil
 	}
-	err = f.proposal.fetch(all, f.proposalPath, &f.settle, readProposal)
+	err = f.proposal.fetch(all, f.proposalPath, versionAt, &f.settle, readProposal)
 	if errors.As(err, &soon) {
 		return time.Duration(soon), nil
 	}
@@ -97,7 +97,7 @@ func (f *files) fetch(all bool) (wait time.Duration, err error) {
 // touched reports whether the file that others write is another one than when it was last read.
 func (f *files) touched() bool {
 	if f.takesProposals {
-		return versionOf(f.proposalPath) != f.proposal.version
+		return versionAt(f.proposalPath) != f.proposal.version
 	}
 	return versionOf(f.path) != f.inForce.version
 }
@@ -124,8 +124,8 @@ func (f *files) readQuiet(ctx context.Context) error {
 
 // fetch reads the file; unless always is set, not if it looks as it did. The error is notYet, and nothing has changed,
 // while it is being written.
-func (p *parsed) fetch(always bool, path string, settle *watch.Settler, read func(string, *watch.Settler) (*text, error)) error {
-	is := versionOf(path)
+func (p *parsed) fetch(always bool, path string, look func(string) version, settle *watch.Settler, read func(string, *watch.Settler) (*text, error)) error {
+	is := look(path)
 	young := is.young()
 	if !always && p.hash != "" && is == p.version && is != (version{}) && !p.unsure && !young {
 		return nil
@@ -354,8 +354,9 @@ func (f *files) tidy() error {
 // ours that takes it away again when it fails, is no other state. But one that is so young that another may follow at
 // the same tick of the clock is like no other.
 func (i *iface) stamp() (now [6]version) {
-	for n, path := range []string{i.files.path, i.files.proposalPath, i.downFile(i.name), i.PrivateKeyFile, i.RunDir} {
-		if now[n] = versionOf(path); now[n].young() {
+	now = [...]version{versionOf(i.files.path), versionAt(i.files.proposalPath), versionOf(i.downFile(i.name)), versionOf(i.PrivateKeyFile), versionOf(i.RunDir), {}}
+	for n := range now {
+		if now[n].young() {
 			now[n].changed = time.Now()
 		}
 	}
@@ -375,8 +376,14 @@ type version struct {
 	changed time.Time // of a folder: zero
 }
 
-func versionOf(path string) version {
-	fi, err := os.Stat(path)
+// versionOf is that of what path leads to.
+func versionOf(path string) version { return versionBy(os.Stat(path)) }
+
+// versionAt is that of what stands at path, be it a link. Where strangers write no link is followed: it may lead to what
+// does not answer, and whoever put it there would see from the status whether something is where it leads.
+func versionAt(path string) version { return versionBy(os.Lstat(path)) }
+
+func versionBy(fi fs.FileInfo, err error) version {
 	if err != nil {
 		return version{}
 	}

@@ -50,6 +50,35 @@ func renderedOf(t testing.TB, peers ...wgquick.Peer) string {
 	return string(b)
 }
 
+// Whoever plants a link does not learn from the status what there is where it leads, and nobody waits for that.
+func TestALinkIsRefusedWhereverItLeads(t *testing.T) {
+	for name, to := range map[string]string{"a file": "secret", "nothing": "not-there", "itself": "wg0.conf"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, "wg0")
+			h.Resync = time.Hour
+			path, secret := h.proposal("wg0"), filepath.Join(h.Proposals, "secret")
+			write(t, secret, "secret")
+			h.write(t, path, rendered(t, 1))
+			h.run(t)
+			h.eventually(t, "it is in force", func() bool { return h.kernel.peers("wg0") == 1 })
+			time.Sleep(2 * tick) // what is younger is like nothing else
+			must(t, os.Remove(path))
+			h.eventually(t, "it is gone", func() bool { return h.status(t, "wg0").Proposed == "" })
+			must(t, os.Symlink(to, path))
+			h.eventually(t, "the link is refused", func() bool {
+				refused := h.status(t, "wg0").Refused
+				return len(refused) == 1 && strings.HasSuffix(refused[0], "a symbolic link, not a regular file")
+			})
+			was := versionAt(path)
+			must(t, os.Remove(secret))
+			if versionAt(path) != was {
+				t.Error("what the link leads to is looked at")
+			}
+		})
+	}
+}
+
 func TestReadProposalRefuses(t *testing.T) {
 	tests := []struct {
 		name  string
