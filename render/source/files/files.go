@@ -2,7 +2,8 @@
 // It is what the sources that read files have in common, whatever the files hold.
 //
 // It never forgets because of bad input: what a file said last stays its value while the file cannot be read, and
-// a file is gone only when it has been gone for a while (git removes a file before it writes it anew).
+// a file is gone only when it has been gone for a while (git removes a file before it writes it anew). What was in a
+// folder stays when the folder goes: a mount or a checkout is missing then, and who means it removes the files.
 package files
 
 import (
@@ -27,7 +28,7 @@ import (
 type Config[T any] struct {
 	Path     string        // a file, a folder, or a link to one; it need not exist
 	Suffixes []string      // which files of a folder count, by the end of their name; never those that begin with a dot
-	Optional bool          // nothing at Path means that there is no file; else it is a fault, and the last ones stay
+	Optional bool          // nothing at Path means that there is no file, where there was no folder with files; else it is a fault
 	Quiet    time.Duration // how long a file must have been left alone before it is read, and be gone before it is dropped
 	MaxSize  int64         // bytes; a larger file is a fault
 	Parse    Parse[T]      // called once for each content
@@ -149,19 +150,17 @@ func (f *Files[T]) scan(now time.Time) (again time.Duration) {
 	} else {
 		f.report(f.Path, err)
 	}
-	if err == nil {
-		for path, one := range f.files {
-			if there[path] {
-				one.missing = time.Time{}
-				continue
-			}
-			wait := f.miss(path, one, now)
-			changed = changed || wait == 0
-			again = sooner(again, wait)
+	for path, one := range f.files {
+		if there[path] || err != nil {
+			one.missing = time.Time{}
+			continue
 		}
-		if !f.synced && !unread {
-			f.synced, changed = true, true
-		}
+		wait := f.miss(path, one, now)
+		changed = changed || wait == 0
+		again = sooner(again, wait)
+	}
+	if err == nil && !f.synced && !unread {
+		f.synced, changed = true, true
 	}
 	if changed {
 		select {
@@ -188,7 +187,7 @@ func sooner(a, b time.Duration) time.Duration {
 func (f *Files[T]) list() ([]string, error) {
 	fi, err := os.Stat(f.Path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && f.Optional:
+	case errors.Is(err, fs.ErrNotExist) && f.Optional && (len(f.files) == 0 || f.files[f.Path] != nil):
 		return nil, nil
 	case err != nil:
 		return nil, Plain(err)

@@ -156,7 +156,41 @@ func TestFolderThatIsNotThere(t *testing.T) {
 	must(t, os.MkdirAll(dir, 0o755))
 	write(t, dir+"/a.conf", "A")
 	d.becomes("a.conf=A")
-	must(t, os.RemoveAll(filepath.Dir(dir)))
+}
+
+// A folder that comes back is empty at first, however long it was gone.
+func TestFolderThatGoesAndComesBack(t *testing.T) {
+	dir := t.TempDir() + "/a/folder"
+	must(t, os.MkdirAll(dir, 0o755))
+	write(t, dir+"/a.conf", "A")
+	d := watching(t, dir, nil)
+	d.becomes("a.conf=A")
+	for range 3 {
+		must(t, os.Remove(dir+"/a.conf"), os.RemoveAll(filepath.Dir(dir)))
+		d.stays("a.conf=A")
+		if d.files.Faults() == 0 {
+			t.Error("nobody is told")
+		}
+		must(t, os.MkdirAll(dir, 0o755))
+		time.Sleep(quiet / 5)
+		write(t, dir+"/a.conf", "A")
+		d.stays("a.conf=A")
+	}
+	must(t, os.Remove(dir+"/a.conf"))
+	d.becomes("")
+	must(t, os.Remove(dir))
+	d.stays("")
+	if d.files.Faults() != 0 {
+		t.Error("a folder that holds none, and goes, is no fault")
+	}
+}
+
+func TestOneFileThatGoes(t *testing.T) {
+	path := t.TempDir() + "/any.name"
+	write(t, path, "one")
+	d := watching(t, path, nil)
+	d.becomes("any.name=one")
+	must(t, os.Remove(path))
 	d.becomes("")
 }
 

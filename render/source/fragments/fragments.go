@@ -15,7 +15,7 @@ import (
 
 const quiet = 100 * time.Millisecond // a file without an end mark is read when nobody has touched it for this long
 
-// Source is a folder of fragments. It is synced when each that is there has been read once; a folder that is not
+// Source is a folder of fragments. It is synced when each that is there has been read once; a folder that was never
 // there holds none.
 type Source struct {
 	*files.Files[[]wgquick.Peer]
