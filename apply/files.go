@@ -80,14 +80,14 @@ func (f *files) read() (wait time.Duration, err error) {
 // A proposal that is being written is left alone; wait is when to look again.
 func (f *files) fetch(all bool) (wait time.Duration, err error) {
 	var soon notYet
-	err = f.inForce.fetch(all, f.path, versionOf, &f.settle, readInForce)
+	err = f.inForce.fetch(all, f.path, versionOf(f.path), &f.settle, readInForce)
 	if errors.As(err, &soon) {
 		return time.Duration(soon), soon
 	}
 	if !f.takesProposals {
 		return 0, nil
 	}
-	err = f.proposal.fetch(all, f.proposalPath, versionAt, &f.settle, readProposal)
+	err = f.proposal.fetch(all, f.proposalPath, versionAt(f.proposalPath), &f.settle, readProposal)
 	if errors.As(err, &soon) {
 		return time.Duration(soon), nil
 	}
@@ -122,10 +122,9 @@ func (f *files) readQuiet(ctx context.Context) error {
 	}
 }
 
-// fetch reads the file; unless always is set, not if it looks as it did. The error is notYet, and nothing has changed,
-// while it is being written.
-func (p *parsed) fetch(always bool, path string, look func(string) version, settle *watch.Settler, read func(string, *watch.Settler) (*text, error)) error {
-	is := look(path)
+// fetch reads the file, which looked like is a moment ago; unless always is set, not if it looks as it did. The error is
+// notYet, and nothing has changed, while it is being written.
+func (p *parsed) fetch(always bool, path string, is version, settle *watch.Settler, read func(string, *watch.Settler) (*text, error)) error {
 	young := is.young()
 	if !always && p.hash != "" && is == p.version && is != (version{}) && !p.unsure && !young {
 		return nil
@@ -354,7 +353,8 @@ func (f *files) tidy() error {
 // ours that takes it away again when it fails, is no other state. But one that is so young that another may follow at
 // the same tick of the clock is like no other.
 func (i *iface) stamp() (now [6]version) {
-	now = [...]version{versionOf(i.files.path), versionAt(i.files.proposalPath), versionOf(i.downFile(i.name)), versionOf(i.PrivateKeyFile), versionOf(i.RunDir), {}}
+	now = [6]version{versionOf(i.files.path), versionAt(i.files.proposalPath), versionOf(i.downFile(i.name)),
+		versionOf(i.PrivateKeyFile), versionOf(i.RunDir)}
 	for n := range now {
 		if now[n].young() {
 			now[n].changed = time.Now()
